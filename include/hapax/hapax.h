@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* hapax/hapax.h - everything. */
+#ifndef HAPAX_HAPAX_H
+#define HAPAX_HAPAX_H
+
+#include <hapax/base.h>
+#include <hapax/status.h>
+#include <hapax/env.h>
+#include <hapax/object.h>
+#include <hapax/weak.h>
+#include <hapax/table.h>
+#include <hapax/cache.h>
+
+#endif
