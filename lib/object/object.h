@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * object/object.h - the header before every object, classes, death, and registrations on an object.
+ *
+ *      key bytes, padded to 8 | word || meta | count || payload ...
+ *      '- only when a cache made the object: its embedded entry -'  ^-- 16-byte aligned; struct hpx_object
+ *
+ * count = references << 16 | flags. Flags low, so that an underflow or a failed upgrade never reaches them.
+ * meta  = class id << 44 | (side record >> 4), or while queued for death or retired: class id << 44 | (next >> 4).
+ */
+#ifndef HPX_OBJECT_H
+#define HPX_OBJECT_H
+
+#include <hapax/object.h>
+#include <hapax/weak.h>
+
+#include "reclaim/reclaim.h"
+
+struct hpx_object {
+	hpx_u64 meta;
+	hpx_u64 count;
+};
+
+#define HPX_ONE (UINT64_C(1) << 16)
+#define HPX_COUNT_LIMIT (UINT64_C(1) << 62) /* 2^46 references */
+enum {
+	HPX_DEAD = 1u << 0,      /* sticky; set by one compare-and-swap from count 0 */
+	HPX_NODTOR = 1u << 1,    /* a failed load: callbacks run, the destructor does not */
+	HPX_LARGE = 1u << 2,     /* not from the pool: a prefix before the block knows its size */
+	HPX_INHERITED = 1u << 3, /* was alive when this process forked */
+	HPX_KEYED = 1u << 4      /* has an embedded entry: the word at [-1] and the key before it are there */
+};
+
+static inline void *hpx_payload(struct hpx_object *o) { return o + 1; }
+static inline struct hpx_object *hpx_object_of(const void *payload) { return (struct hpx_object *)(uintptr_t)payload - 1; }
+
+/*
+ * A class: what the objects of one cache, or of one type in one environment, have in common. Its memory goes when it is
+ * detached (the cache is gone) and the last of its objects has been freed. Ids index a process-wide table.
+ */
+struct hpx_class {
+	hapax_env *env;
+	const hapax_type *type;
+	uint32_t id;
+	bool special;      /* objects need `freed` after their grace period: borrowed keys */
+	HPX_ATOMIC(void *) owner; /* the table or cache of embedded entries; NULL once it is gone. Read inside a section. */
+	/* Object is DEAD: make its embedded entry unreachable. Inside a section, `owner` as read in it, not NULL. */
+	void (*unlink)(void *owner, struct hpx_object *o);
+	/* The destructor has returned (exclusive mode). Same conditions. May be NULL. */
+	void (*destroyed)(void *owner, struct hpx_object *o);
+	/* After the grace period, before the memory goes (special classes). */
+	void (*freed)(struct hpx_class *c, struct hpx_object *o);
+	void *aux;         /* the creator's; freed by aux_free (may be NULL) with the class */
+	void (*aux_free)(struct hpx_class *c);
+	struct hpx_counters counters; /* HPX_CLASS_* */
+	struct hpx_poll poll;
+	struct hpx_class *next;
+};
+enum { HPX_CLASS_BORN, HPX_CLASS_DESTROYED, HPX_CLASS_FREED };
+
+int hpx_class_create(struct hpx_class **out, hapax_env *env, const hapax_type *type);
+/* The owner is gone: no unlink or destroyed call starts any more (those running are in sections). Never waits. */
+void hpx_class_detach(struct hpx_class *c);
+struct hpx_class *hpx_class_by_id(uint32_t id);
+/* The class of an object that is held, or dying on this thread. */
+struct hpx_class *hpx_class_of(struct hpx_object *o);
+/* 0, or why a type descriptor is not acceptable. */
+int hpx_type_check(const hapax_type *type);
+
+/*
+ * A new object, one reference, payload zeroed, `keyed` bytes (a multiple of 8, 0 for none) of key and word room before
+ * the header. Admission at the garbage bound with `deadline`. Outside sections.
+ */
+int hpx_object_new(struct hpx_class *c, size_t keyed, size_t payload, uint64_t deadline, struct hpx_object **out);
+/* Frees an object that no other thread ever saw, without death. */
+void hpx_object_discard(struct hpx_object *o, size_t keyed);
+
+/*
+ * The gate. Inside a section, on an object found there. True: one reference taken.
+ * fetch-add, then look at what it returned; a DEAD object is left as it was. order: -> OBJECT.PUBLISH acquire
+ */
+static inline bool hpx_take(struct hpx_object *o)
+{
+#ifndef HPX_BROKEN_INCREMENT_FROM_ZERO
+	if (HPX_UNLIKELY(hpx_load_relaxed(&o->count) & HPX_DEAD)) /* sparing the line; the add below decides */
+		return false;
+#endif
+	uint64_t v = hpx_add_acquire(&o->count, HPX_ONE);
+#ifdef HPX_BROKEN_INCREMENT_FROM_ZERO
+	return true;
+#endif
+	if (HPX_UNLIKELY((v & HPX_DEAD) || v >= HPX_COUNT_LIMIT)) {
+		hpx_sub_relaxed(&o->count, HPX_ONE);
+		return false;
+	}
+	return true;
+}
+/* Takes `n` more for others while holding one. */
+static inline void hpx_take_more(struct hpx_object *o, uint64_t n) { hpx_add_relaxed(&o->count, n * HPX_ONE); }
+static inline bool hpx_dead(struct hpx_object *o) { return hpx_load_acquire(&o->count) & HPX_DEAD; }
+void hpx_release(struct hpx_object *o);
+
+/* True when this thread runs, or has queued, the death of `o` (load-cycle detection, exclusive mode).
+ * `thread` may be another one only if it is known to be asleep in a wait (flight layer's wait lock held). */
+bool hpx_death_owned_by(const struct hpx_thread *thread, const void *o);
+
+/*
+ * Registrations: a table's record asks to be told of an object's death. The caller holds `o`.
+ * At death `died(record)` is called inside a section, before any callback. cancel(): true: died() was not and will not be
+ * called; false: it has been or is being called (in a section entered before this call returned, so a grace period later
+ * it is over). O(1), no memory, lock-free; the node goes back to the object's side record.
+ */
+struct hpx_reg;
+int hpx_reg_add(struct hpx_object *o, void *record, void (*died)(void *record), struct hpx_reg **out);
+bool hpx_reg_cancel(struct hpx_reg *reg);
+
+#endif

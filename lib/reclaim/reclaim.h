@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * reclaim/reclaim.h - environments, threads, read sections, grace periods, the object pool, bounded garbage.
+ *
+ * The lowest layer with state. section.h (included here) is the only header that includes liburcu.
+ */
+#ifndef HPX_RECLAIM_H
+#define HPX_RECLAIM_H
+
+#include <hapax/env.h>
+
+#include "base/atomic.h"
+#include "base/check.h"
+
+/* ---- threads ------------------------------------------------------------------------------------------------- */
+
+struct hpx_local; /* a thread's share of one environment: pool magazines, open retirement batches, counter stripe */
+struct hpx_object;
+
+/* One piece of user code on this thread's stack that hapax runs. Lives on the stack of the function that runs it. */
+struct hpx_frame {
+	struct hpx_frame *up;
+	const void *cache; /* the hapax_cache it runs for, or NULL */
+	const void *entry; /* the entry being loaded, or the object whose death is being run */
+};
+
+/* Per thread, in static TLS: no allocation, no failure. Only its thread writes it, except where said. */
+struct hpx_thread {
+	uint64_t id;                 /* unique, never reused; 0 before the first slow call */
+	hapax_env *env;              /* whose share `local` is */
+	struct hpx_local *local;     /* NULL: none (not yet, no memory, or the thread is exiting): use the shared paths */
+	struct hpx_frame *frames;    /* innermost first; NULL: not inside user code that hapax runs */
+	struct hpx_object *dying;    /* object layer: queue of deaths to run, and whether it is being run */
+	struct hpx_object *dying_last;
+	bool running_deaths;
+	bool exiting;
+	const void *waiting_for;     /* flight layer: written under its wait lock */
+	struct hpx_thread *wait_next, *wait_prev;
+	void *spare[6];              /* reclaim's own */
+};
+extern __thread struct hpx_thread hpx_self __attribute__((tls_model("initial-exec")));
+
+/* First slow call of a thread: id, exit hook, reader registration. Idempotent; cheap when done. Never fails visibly. */
+void hpx_thread_ready(void);
+
+/* This thread's share of `env`, or NULL when there is none to be had. The inline part is one compare. */
+struct hpx_local *hpx_local_slow(hapax_env *env);
+static inline struct hpx_local *hpx_local_of(hapax_env *env)
+{
+	return HPX_LIKELY(hpx_self.env == env) ? hpx_self.local : hpx_local_slow(env);
+}
+
+/* ---- read sections, grace periods: hpx_read_lock(), hpx_read_unlock(), hpx_in_section() ---------------------- */
+#include "reclaim/section.h"
+
+/* ---- environments -------------------------------------------------------------------------------------------- */
+hapax_env *hpx_env_or_default(hapax_env *env);
+void hpx_env_hold(hapax_env *env); /* a cache, table or class uses it; under no lock */
+void hpx_env_drop(hapax_env *env);
+uint64_t hpx_env_now(hapax_env *env);
+uint64_t hpx_env_random(hapax_env *env); /* next value of its seeded generator; thread-safe */
+void hpx_env_log(hapax_env *env, hapax_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* The environment's allocator, for long-lived structures. Zeroed. Outside sections and locks. Accounted. */
+void *hpx_alloc(hapax_env *env, size_t size, size_t align);
+void hpx_free(hapax_env *env, void *block, size_t size, size_t align);
+
+/* Sleeping (under ck_ec, base/ck_port.h) on a 32-bit word with the environment's clock: see flight.h for the users. */
+struct hpx_event { uint32_t storage[4]; }; /* a ck_ec32 inside; base/ck_port.h knows */
+void hpx_event_init(struct hpx_event *event);
+uint32_t hpx_event_value(const struct hpx_event *event);
+void hpx_event_signal(struct hpx_event *event, hapax_env *env); /* changes the value, wakes all */
+/* Until the value differs from `old`: 0, or 1 when `deadline` (env clock) passed. A cancellation point. */
+int hpx_event_wait(struct hpx_event *event, hapax_env *env, uint32_t old, uint64_t deadline);
+
+/* ---- deferral ------------------------------------------------------------------------------------------------ */
+
+/*
+ * Runs `run(d)` after a grace period, on the reclaimer thread, in hapax_reclaim() or in a drain; no lock held, not in a
+ * section. `bytes` count as garbage of `env` from now until then. Lock-free; any thread, inside a section or not.
+ * The caller has made the memory unreachable before (order: RECLAIM.RETIRE).
+ */
+struct hpx_deferred {
+	struct hpx_deferred *next;
+	void (*run)(struct hpx_deferred *d);
+	hapax_env *env;
+	size_t bytes;
+};
+void hpx_retire(hapax_env *env, struct hpx_deferred *d, size_t bytes, void (*run)(struct hpx_deferred *d));
+
+/* ---- object pool --------------------------------------------------------------------------------------------- */
+
+/*
+ * Blocks of up to HPX_POOL_MAX bytes, 16-byte aligned, from per-thread magazines over pages of the environment's
+ * allocator; pages that are empty go back to it. Not zeroed. In builds with AddressSanitizer every block is its own
+ * allocation (or poisoned while retired), so that use after free is seen.
+ */
+#define HPX_POOL_MAX 512
+void *hpx_pool_alloc(hapax_env *env, size_t size);             /* NULL: no memory */
+void hpx_pool_free(hapax_env *env, void *block, size_t size);  /* never reachable by another thread */
+/*
+ * Frees `block` after a grace period. `link` is an aligned 8-byte word inside the block that readers of older sections
+ * do not look at; all the other bytes stay as they are until then. No memory, no lock, no system call but a wake-up.
+ * Batches of 64 blocks or 64 KiB, stamped with a grace-period number, polled and recycled by their owner (HOT.md).
+ */
+void hpx_pool_retire(hapax_env *env, void *block, size_t size, void *link);
+
+/* ---- bounded garbage (G6) ------------------------------------------------------------------------------------ */
+
+/*
+ * Before creating: returns 0 when garbage is below the bound; otherwise waits for the reclaimer until `deadline`
+ * (HAPAX_FOREVER allowed), or returns HAPAX_EGARBAGE: at once inside a section, without the thread, or with
+ * HAPAX_NO_WAIT; and at the deadline. The inline check is one relaxed load.
+ */
+int hpx_admit(hapax_env *env, uint64_t deadline);
+
+/* ---- counters ------------------------------------------------------------------------------------------------ */
+
+/*
+ * Striped counters: a thread writes its own stripe with plain relaxed stores; sums are exact at rest. Stripes are
+ * allocated off the hot path, on a thread's first use; without memory a shared stripe is used with atomic additions.
+ */
+#define HPX_COUNTERS_MAX 24
+#define HPX_STRIPES 64
+struct hpx_counters {
+	hapax_env *env;
+	HPX_ATOMIC(hpx_u64 *) stripe[HPX_STRIPES];
+	hpx_u64 shared[HPX_COUNTERS_MAX];
+};
+void hpx_counters_init(struct hpx_counters *c, hapax_env *env);
+void hpx_counters_fini(struct hpx_counters *c);
+void hpx_count(struct hpx_counters *c, unsigned which, uint64_t n);       /* any thread; inline in counters.h if it pays */
+uint64_t hpx_counters_sum(const struct hpx_counters *c, unsigned which);
+
+/* Work of upper layers that housekeeping polls (class records whose last object may have gone): called with no lock held,
+ * by the reclaimer after grace periods, by hapax_reclaim(), by drains. `poll` returns true when it is done for good and
+ * must be forgotten. */
+struct hpx_poll {
+	struct hpx_poll *next;
+	bool (*poll)(struct hpx_poll *p);
+};
+void hpx_poll_add(hapax_env *env, struct hpx_poll *p); /* lock-free push */
+
+/* Deferred deaths (HAPAX_TYPE_DEFERRED) live in the object layer; the environment offers it one word and a counter. */
+HPX_ATOMIC(struct hpx_object *) *hpx_env_deferred_deaths(hapax_env *env);
+struct hpx_counters *hpx_env_counters(hapax_env *env);
+enum { HPX_ENV_BORN, HPX_ENV_DESTROYED, HPX_ENV_FREED };
+/* The environment's list of classes for hapax_new (object layer owns the type behind it). */
+HPX_ATOMIC(void *) *hpx_env_classes(hapax_env *env); /* array of 64 bucket heads */
+
+/* Fork: upper layers register a child handler once, at load time (constructor order does not matter). */
+void hpx_fork_child_hook(void (*hook)(void));
+
+#endif
