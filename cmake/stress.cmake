@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# hapax-stress: the demo, torture and benchmarks in one program. Peers it measures against are optional.
+file(GLOB_RECURSE HAPAX_STRESS_SOURCES CONFIGURE_DEPENDS
+	${PROJECT_SOURCE_DIR}/stress/*.c ${PROJECT_SOURCE_DIR}/stress/*.cpp)
+if(NOT HAPAX_STRESS_SOURCES)
+	return()
+endif()
+pkg_check_modules(STRESS sqlite3 libcrypto libzstd json-c)
+if(NOT STRESS_FOUND)
+	message(STATUS "hapax-stress is not built: sqlite3, libcrypto, libzstd or json-c is missing")
+	return()
+endif()
+
+if(HAPAX_STRESS)
+	add_executable(hapax-stress ${HAPAX_STRESS_SOURCES})
+else()
+	add_executable(hapax-stress EXCLUDE_FROM_ALL ${HAPAX_STRESS_SOURCES})
+endif()
+target_compile_definitions(hapax-stress PRIVATE _GNU_SOURCE)
+target_include_directories(hapax-stress PRIVATE ${PROJECT_SOURCE_DIR}/stress)
+target_include_directories(hapax-stress SYSTEM PRIVATE ${STRESS_INCLUDE_DIRS} ${URCU_INCLUDE_DIRS} ${CK_INCLUDE_DIRS})
+target_link_libraries(hapax-stress PRIVATE hapax_warnings hapax_build hapax_static ${STRESS_LINK_LIBRARIES}
+	Threads::Threads m)
+
+pkg_check_modules(TBB tbb)
+if(TBB_FOUND)
+	target_compile_definitions(hapax-stress PRIVATE HAVE_TBB)
+	target_include_directories(hapax-stress SYSTEM PRIVATE ${TBB_INCLUDE_DIRS})
+	target_link_libraries(hapax-stress PRIVATE ${TBB_LINK_LIBRARIES})
+endif()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Every tests/{unit,api,prop,fault,torture}/*.c is one program; every TEST() in it is one CTest test with a process of
+# its own. A program with a main() of its own is one test.
+pkg_check_modules(CMOCKA cmocka)
+
+file(GLOB support_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/support/*.c)
+add_library(hapax_test_support STATIC ${support_sources})
+target_include_directories(hapax_test_support PUBLIC ${PROJECT_SOURCE_DIR}/tests)
+target_link_libraries(hapax_test_support PRIVATE hapax_warnings PUBLIC hapax_testing ${CMOCKA_LINK_LIBRARIES} m)
+
+set(HAPAX_TEST_ENVIRONMENT
+	"ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_init_order=1"
+	"UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1"
+	"TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:detect_deadlocks=1")
+
+function(hapax_test_program source kind)
+	get_filename_component(name ${source} NAME_WE)
+	set(target ${kind}_${name})
+	add_executable(${target} ${source})
+	target_link_libraries(${target} PRIVATE hapax_warnings hapax_test_support)
+	file(STRINGS ${source} own_main REGEX "^int main\\(" LIMIT_COUNT 1)
+	if(own_main)
+		add_test(NAME ${kind}.${name} COMMAND ${target})
+		set_tests_properties(${kind}.${name} PROPERTIES LABELS ${kind} SKIP_RETURN_CODE 77 TIMEOUT 120
+			ENVIRONMENT "${HAPAX_TEST_ENVIRONMENT}")
+		return()
+	endif()
+	set(list ${CMAKE_CURRENT_BINARY_DIR}/tests/${target}.cmake)
+	string(REPLACE ";" "|" environment "${HAPAX_TEST_ENVIRONMENT}")
+	add_custom_command(TARGET ${target} POST_BUILD BYPRODUCTS ${list}
+		COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:${target}> -DPREFIX=${kind}.${name} -DLABEL=${kind}
+			"-DENVIRONMENT=${environment}" -DOUTPUT=${list} -P ${PROJECT_SOURCE_DIR}/cmake/discover.cmake VERBATIM)
+	# until it is built there is one test that says so
+	set(include ${CMAKE_CURRENT_BINARY_DIR}/tests/${target}-include.cmake)
+	file(WRITE ${include} "if(EXISTS \"${list}\")\n\tinclude(\"${list}\")\nelse()\n"
+		"\tadd_test(${kind}.${name}-not-built false)\nendif()\n")
+	set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${include})
+endfunction()
+
+foreach(kind unit api prop fault torture)
+	file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${kind}/*.c)
+	foreach(source IN LISTS sources)
+		hapax_test_program(${source} ${kind})
+	endforeach()
+endforeach()
+
+# Every public header alone, as C11 and as C++17.
+file(GLOB headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/hapax/*.h)
+set(c_units)
+set(cxx_units)
+foreach(header IN LISTS headers)
+	get_filename_component(name ${header} NAME_WE)
+	foreach(language c cpp)
+		set(unit ${PROJECT_BINARY_DIR}/headers/${name}.${language})
+		file(CONFIGURE OUTPUT ${unit} CONTENT "#include <hapax/${name}.h>\n#include <hapax/${name}.h>\nint hapax_header_${name}_${language};\n")
+	endforeach()
+	list(APPEND c_units ${PROJECT_BINARY_DIR}/headers/${name}.c)
+	list(APPEND cxx_units ${PROJECT_BINARY_DIR}/headers/${name}.cpp)
+endforeach()
+add_library(hapax_headers_c OBJECT ${c_units})
+add_library(hapax_headers_cxx OBJECT ${cxx_units})
+foreach(target hapax_headers_c hapax_headers_cxx)
+	target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/include)
+	target_link_libraries(${target} PRIVATE hapax_warnings)
+endforeach()
+
+# The example of the README, run from the build tree.
+if(EXISTS ${PROJECT_SOURCE_DIR}/docs/examples/example.c)
+	add_executable(example ${PROJECT_SOURCE_DIR}/docs/examples/example.c)
+	target_link_libraries(example PRIVATE hapax_warnings hapax_build hapax)
+	add_test(NAME example COMMAND example)
+	set_tests_properties(example PROPERTIES LABELS api TIMEOUT 60 ENVIRONMENT "${HAPAX_TEST_ENVIRONMENT}")
+endif()
+
+# Checks of the source text, the installation and the oracles: once, in the plain build.
+if(NOT HAPAX_SANITIZE AND NOT HAPAX_DEBUG)
+	file(GLOB lints CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/lint/*.py ${PROJECT_SOURCE_DIR}/tests/lint/*.sh)
+	foreach(lint IN LISTS lints)
+		get_filename_component(name ${lint} NAME_WE)
+		add_test(NAME lint.${name} COMMAND ${lint} ${PROJECT_SOURCE_DIR})
+		set_tests_properties(lint.${name} PROPERTIES LABELS lint TIMEOUT 60 SKIP_RETURN_CODE 77)
+	endforeach()
+	add_test(NAME lint.exports COMMAND ${PROJECT_SOURCE_DIR}/tests/install/exports.sh $<TARGET_FILE:hapax>
+		${PROJECT_SOURCE_DIR})
+	set_tests_properties(lint.exports PROPERTIES LABELS lint TIMEOUT 60)
+	add_test(NAME install COMMAND ${PROJECT_SOURCE_DIR}/tests/install/run.sh ${PROJECT_SOURCE_DIR}
+		${PROJECT_BINARY_DIR})
+	set_tests_properties(install PROPERTIES LABELS install TIMEOUT 300 SKIP_RETURN_CODE 77)
+	add_test(NAME canaries COMMAND ${PROJECT_SOURCE_DIR}/tests/canaries/run.sh ${PROJECT_SOURCE_DIR}
+		${PROJECT_BINARY_DIR}/canaries)
+	set_tests_properties(canaries PROPERTIES LABELS canary TIMEOUT 600 SKIP_RETURN_CODE 77)
+endif()
