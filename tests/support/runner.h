@@ -16,12 +16,12 @@ void test_register(struct test_case *test);
 int test_main(int argc, char **argv);
 
 #define TEST(name_)                                                                                                  \
-	static void test_##name_(void);                                                                              \
+	static void test_body_##name_(void);                                                                              \
 	__attribute__((constructor)) static void test_register_##name_(void)                                         \
 	{                                                                                                            \
-		static struct test_case test_case_ = {.name = #name_, .run = test_##name_};                          \
+		static struct test_case test_case_ = {.name = #name_, .run = test_body_##name_};                          \
 		test_register(&test_case_);                                                                          \
 	}                                                                                                            \
-	static void test_##name_(void)
+	static void test_body_##name_(void)
 
 #endif
