@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# A thin front over the CMake presets. `make demo` and `make check` each do all they need, on a fresh Debian 12 too.
+PREFIX ?= /usr/local
+DEMO_ARGS ?=
+TORTURE_SECONDS ?= 600
+JOBS ?= $(shell nproc)
+
+.PHONY: demo check bench torture release debug tsan asan canaries install clean format-check deps help
+.NOTPARALLEL:
+
+help:
+	@echo "make demo          an open-file cache over this machine's own files, with its promises proved at the end"
+	@echo "make check         everything quick: tests plain and under the sanitizers, lint, installation, canaries"
+	@echo "make torture       the whole cache under load for TORTURE_SECONDS, in the tsan build too"
+	@echo "make bench         measurements, peers beside us"
+	@echo "make debug|asan|tsan|release     one build with its tests"
+	@echo "make canaries      broken variants that the oracles must catch"
+	@echo "make install       PREFIX=$(PREFIX), DESTDIR honoured"
+
+deps:
+	@scripts/install-deps.sh
+
+demo: deps
+	@cmake --preset release >/dev/null
+	@cmake --build build/release -j $(JOBS) --target hapax-stress
+	build/release/bin/hapax-stress files $(DEMO_ARGS)
+
+bench: deps
+	@cmake --preset release >/dev/null
+	@cmake --build build/release -j $(JOBS) --target hapax-stress
+	build/release/bin/hapax-stress bench $(BENCH_ARGS)
+
+torture: deps
+	@cmake --preset release >/dev/null
+	@cmake --preset tsan >/dev/null
+	@cmake --build build/release -j $(JOBS) --target hapax-stress
+	@cmake --build build/tsan -j $(JOBS) --target hapax-stress
+	build/release/bin/hapax-stress torture --seconds $(TORTURE_SECONDS)
+	build/tsan/bin/hapax-stress torture --seconds $(TORTURE_SECONDS)
+
+check: deps
+	@JOBS=$(JOBS) scripts/check.sh release asan tsan
+
+release debug asan tsan: deps
+	@JOBS=$(JOBS) scripts/check.sh $@
+
+canaries: deps
+	@tests/canaries/run.sh . build/canaries
+
+install: deps
+	@cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+	@cmake --build build/release -j $(JOBS)
+	cmake --install build/release --prefix $(PREFIX)
+
+format-check:
+	@scripts/format-check.sh
+
+clean:
+	rm -rf build

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Installs what the build needs on Debian 12 and is not there yet. Without anything missing: no network, no root.
+set -eu
+
+packages=(cmake ninja-build gcc g++ pkg-config python3 git make
+	clang-19 libclang-rt-19-dev
+	liburcu-dev libck-dev libxxhash-dev
+	libcmocka-dev libsqlite3-dev libssl-dev libzstd-dev libjson-c-dev libtbb-dev
+	zstd sqlite3 coreutils)
+
+# What a package is needed for, where a file or command says it as well: other systems need no Debian package then.
+provided() {
+	case $1 in
+	python3 | git | make | zstd | sqlite3 | clang-19 | cmake | gcc | g++) command -v "$1" >/dev/null ;;
+	ninja-build) command -v ninja >/dev/null ;;
+	pkg-config) command -v pkg-config >/dev/null ;;
+	coreutils) command -v sha256sum >/dev/null ;;
+	*) return 1 ;;
+	esac
+}
+
+installed() {
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+available() {
+	[ -n "$(apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: *//p' | grep -v '(none)')" ]
+}
+
+missing=()
+for package in "${packages[@]}"; do
+	provided "$package" || installed "$package" || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+	echo "missing, and this is no Debian: ${missing[*]}" >&2
+	exit 2
+fi
+root=()
+if [ "$(id -u)" -ne 0 ]; then
+	command -v sudo >/dev/null || { echo "needs root or sudo to install: ${missing[*]}" >&2; exit 2; }
+	root=(sudo)
+fi
+echo "installing: ${missing[*]}"
+
+for package in "${missing[@]}"; do
+	if ! available "$package"; then
+		"${root[@]}" apt-get update -q
+		break
+	fi
+done
+install() {
+	"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
+}
+# a package list may be older than the archive: once more after an update
+install "${missing[@]}" || { "${root[@]}" apt-get update -q && install "${missing[@]}"; }
