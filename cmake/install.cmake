@@ -15,6 +15,8 @@ install(FILES ${PROJECT_BINARY_DIR}/hapaxConfig.cmake ${PROJECT_BINARY_DIR}/hapa
 	DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/hapax)
 
 # prefix is relative to the file, so that a tree may be moved
+file(RELATIVE_PATH pc_up /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
+string(REGEX REPLACE "/$" "" pc_up "${pc_up}")
 set(pc_name hapax)
 set(pc_lib hapax)
 set(pc_description "Concurrent weak cache: one key, one object")
