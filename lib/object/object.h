@@ -28,7 +28,8 @@ enum {
 	HPX_NODTOR = 1u << 1,    /* a failed load: callbacks run, the destructor does not */
 	HPX_LARGE = 1u << 2,     /* not from the pool: a prefix before the block knows its size */
 	HPX_INHERITED = 1u << 3, /* was alive when this process forked */
-	HPX_KEYED = 1u << 4      /* has an embedded entry: the word at [-1] and the key before it are there */
+	HPX_KEYED = 1u << 4,     /* has an embedded entry: the word at [-1] and the key before it are there */
+	HPX_LINKED = 1u << 15    /* dead and queued without a side record: meta holds the link. Bits 5..14: object.c */
 };
 
 static inline void *hpx_payload(struct hpx_object *o) { return o + 1; }
@@ -109,6 +110,8 @@ bool hpx_death_owned_by(const struct hpx_thread *thread, const void *o);
  * At death `died(record)` is called inside a section, before any callback. cancel(): true: died() was not and will not be
  * called; false: it has been or is being called (in a section entered before this call returned, so a grace period later
  * it is over). O(1), no memory, lock-free; the node goes back to the object's side record.
+ * Exactly one cancel per registration, also when died() was called (it may come from inside died() itself): it gives the
+ * node back, so that a late one still finds it.
  */
 struct hpx_reg;
 int hpx_reg_add(struct hpx_object *o, void *record, void (*died)(void *record), struct hpx_reg **out);

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * object/death.c - the last release, and what follows.
+ *
+ * Problem. Everybody may take a reference at any time through a table or a handle; exactly one release must find out
+ * that it was the last, without a lock, and then everything that watches the object must be told in a fixed order on
+ * this thread, with user code that may cause more deaths, without memory and without recursion.
+ *
+ *      release:  section { fetch-sub; was it the last? compare-and-swap 0 -> DEAD }       one of all wins
+ *      at once:  entry unlinked, side record reads NULL, table registrations told         no user code
+ *      then:     type deferred?   onto the environment's stack, for hapax_run_deferred()
+ *                a death running? onto this thread's queue, for the loop below us
+ *                else             callbacks, destructor, memory; and then the queue's
+ *
+ * Guarantees. A: DEAD is set once, from a count of 0, and never cleared: no reference is taken from then on. B: between
+ * the fetch-sub and the swap the releaser owns nothing (others may take, drop, kill and retire), so both lie in one
+ * section. C: before the first callback, every handle reads dead, every entry absent. D: the queue is linked through
+ * the dead themselves, so a chain of any length needs no memory and a fixed depth of stack. E: user code runs outside
+ * locks and hapax's sections, in a frame that tells the other layers so.
+ *
+ * Limits. A destructor that leaves its thread (pthread_exit) abandons its own object's memory; deaths queued behind it
+ * run at the thread's next death.
+ */
+#include <errno.h>
+
+#include "object/internal.h"
+#include "object/side.h"
+
+#ifdef HPX_BROKEN_RELAXED_RELEASE
+#define COUNT_DROP hpx_sub_relaxed
+#define COUNT_KILL hpx_cas_relaxed
+#else
+#define COUNT_DROP hpx_sub_release
+#define COUNT_KILL hpx_cas_acq_rel
+#endif
+
+/* ---- queue of deaths --------------------------------------------------------------------------------------------- */
+
+static void link_set(struct hpx_object *o, struct hpx_object *next)
+{
+	/* order: DEATH.LINK relaxed; the object is this thread's alone, or is published by the deferred stack's swap */
+	uint64_t meta = hpx_load_relaxed(&o->meta);
+
+	if (hpx_load_relaxed(&o->count) & HPX_LINKED)
+		hpx_store_relaxed(&o->meta, (meta & ~HPX_META_LINK_MASK) | hpx_meta_pack(next));
+	else
+		hpx_side_of(o)->next_dying = next;
+}
+
+static struct hpx_object *link_get(struct hpx_object *o)
+{
+	/* order: DEATH.LINK relaxed; see link_set */
+	if (!(hpx_load_relaxed(&o->count) & HPX_LINKED))
+		return hpx_side_of(o)->next_dying;
+	return (struct hpx_object *)(void *)hpx_side_of(o);
+}
+
+/* Before the first link_set: says where the link is. Failed takes may be adding to the count, so it is a fetch-or. */
+static void link_init(struct hpx_object *o)
+{
+	if (!hpx_side_of(o))
+		hpx_or_relaxed(&o->count, HPX_LINKED);
+	link_set(o, NULL);
+}
+
+static void queue_append(struct hpx_thread *self, struct hpx_object *o)
+{
+	link_set(o, NULL);
+	if (self->dying)
+		link_set(self->dying_last, o);
+	else
+		self->dying = o;
+	self->dying_last = o;
+}
+
+static struct hpx_object *queue_take(struct hpx_thread *self)
+{
+	struct hpx_object *o = self->dying;
+
+	if (o) {
+		self->dying = link_get(o);
+		link_set(o, NULL);
+	}
+	return o;
+}
+
+static void deferred_push(hapax_env *env, struct hpx_object *o)
+{
+	HPX_ATOMIC(struct hpx_object *) *stack = (void *)hpx_env_deferred_deaths(env);
+	/* order: DEATH.DEFER relaxed; the head is only copied */
+	struct hpx_object *head = hpx_load_relaxed(stack);
+
+	do {
+		link_set(o, head);
+		/* order: DEATH.DEFER -> release; the object, its link and all done before its last release */
+	} while (!hpx_cas_acq_rel(stack, &head, o));
+}
+
+bool hpx_death_owned_by(const struct hpx_thread *thread, const void *o)
+{
+	for (const struct hpx_frame *frame = thread->frames; frame; frame = frame->up)
+		if (frame->entry == o)
+			return true;
+	for (struct hpx_object *dead = thread->dying; dead; dead = link_get(dead))
+		if (dead == o)
+			return true;
+	return false;
+}
+
+/* ---- death ------------------------------------------------------------------------------------------------------- */
+
+/* What needs no user code and is done at the moment of death. */
+static void death_begin(struct hpx_class *c, struct hpx_object *o)
+{
+	struct hpx_side *side = hpx_side_of(o);
+	void *owner;
+
+	HPX_STOP("death.dead");
+	if (c->unlink && (hpx_load_relaxed(&o->count) & HPX_KEYED)) {
+		hpx_read_lock();
+		/* order: -> CLASS.OWNER acquire; the owner goes a grace period after it was cleared */
+		owner = hpx_load_acquire(&c->owner);
+		if (owner)
+			c->unlink(owner, o);
+		hpx_read_unlock();
+	}
+	if (side)
+		hpx_side_die(side);
+}
+
+static void call_destructor(const hapax_type *type, struct hpx_object *o)
+{
+	HPX_USER_CODE(frame, o);
+
+	if (type->destroy && !(hpx_load_relaxed(&o->count) & HPX_NODTOR))
+		type->destroy(hpx_payload(o), type->arg);
+}
+
+static void call_destroyed(struct hpx_class *c, struct hpx_object *o)
+{
+	void *owner;
+
+	hpx_read_lock();
+	/* order: -> CLASS.OWNER acquire */
+	owner = hpx_load_acquire(&c->owner);
+	if (owner)
+		c->destroyed(owner, o);
+	hpx_read_unlock();
+}
+
+/* The rest: user code, then the memory. */
+static void death_finish(struct hpx_class *c, struct hpx_object *o)
+{
+	struct hpx_side *side = hpx_side_of(o);
+
+	if (side)
+		hpx_side_fire(side, o);
+	call_destructor(c->type, o);
+	if (c->destroyed)
+		call_destroyed(c, o);
+	hpx_count(hpx_env_counters(c->env), HPX_ENV_DESTROYED, 1);
+	hpx_count(&c->counters, HPX_CLASS_DESTROYED, 1);
+	if (side)
+		hpx_side_drop(side, HPX_SIDE_NODE);
+	hpx_object_retire(c, o);
+}
+
+static void running_end(struct hpx_thread **self) { (*self)->running_deaths = false; }
+
+/* Runs `o` (may be NULL) and everything that is queued meanwhile. The outermost only. */
+static void run_deaths(struct hpx_thread *self, struct hpx_object *o)
+{
+	struct hpx_thread *guard __attribute__((cleanup(running_end))) = self;
+
+	(void)guard;
+	self->running_deaths = true;
+	if (o)
+		death_finish(hpx_class_of(o), o);
+	while ((o = queue_take(self)) != NULL)
+		death_finish(hpx_class_of(o), o);
+}
+
+__attribute__((noinline, cold)) static void die(struct hpx_thread *self, struct hpx_object *o)
+{
+	struct hpx_class *c = hpx_class_of(o);
+	int saved = errno;
+
+	death_begin(c, o);
+	if (c->type->flags & HAPAX_TYPE_DEFERRED) {
+		link_init(o);
+		deferred_push(c->env, o);
+	} else if (self->running_deaths) {
+		link_init(o);
+		queue_append(self, o);
+	} else {
+		run_deaths(self, o);
+	}
+	errno = saved;
+}
+
+/* Inside a section, after a fetch-sub that left no reference, with `count` what it left: true if this call killed it. */
+static bool try_kill(struct hpx_object *o, uint64_t count)
+{
+	/* order: OBJECT.DROP release (the drop) and acquire (every other drop, through the chain of them): what anybody did
+	 * with the object before releasing it happens before its death. Failure: somebody took it, and will release it. */
+	return COUNT_KILL(&o->count, &count, count | HPX_DEAD);
+}
+
+/* A release too many: puts it back. The count may have been on its way from 0 to DEAD; then this thread finishes that. */
+__attribute__((noinline, cold)) static bool release_undo(struct hpx_object *o, const char **name)
+{
+	uint64_t count = hpx_add_relaxed(&o->count, HPX_ONE) + HPX_ONE;
+
+	*name = hpx_object_name(o);
+	return count < HPX_ONE && !(count & HPX_DEAD) && try_kill(o, count);
+}
+
+void hpx_release(struct hpx_object *o)
+{
+	struct hpx_thread *self = &hpx_self;
+	const char *misused = NULL;
+	bool last = false;
+	uint64_t seen;
+
+	hpx_enter();
+	hpx_read_lock();
+	/* order: OBJECT.DROP -> release; everything done with the object */
+	seen = COUNT_DROP(&o->count, HPX_ONE);
+	if (HPX_UNLIKELY(seen < HPX_ONE || (seen & HPX_DEAD)))
+		last = release_undo(o, &misused);
+	else if (seen < 2 * HPX_ONE)
+		last = try_kill(o, seen - HPX_ONE);
+	hpx_read_unlock();
+	if (HPX_UNLIKELY(misused != NULL))
+		hpx_misuse("released too often: object %p of type '%s'", hpx_payload(o), misused);
+	if (last)
+		die(self, o);
+}
+
+/* ---- deferred types ---------------------------------------------------------------------------------------------- */
+
+/* Moves the deferred deaths of `env` to this thread's queue, oldest first: how many. */
+static size_t deferred_take(struct hpx_thread *self, hapax_env *env)
+{
+	HPX_ATOMIC(struct hpx_object *) *stack = (void *)hpx_env_deferred_deaths(env);
+	/* order: -> DEATH.DEFER acquire */
+	struct hpx_object *newest = hpx_exchange_acquire(stack, NULL), *oldest = NULL, *next;
+	size_t n = 0;
+
+	for (; newest; newest = next, n++) {
+		next = link_get(newest);
+		link_set(newest, oldest);
+		oldest = newest;
+	}
+	for (; oldest; oldest = next) {
+		next = link_get(oldest);
+		queue_append(self, oldest);
+	}
+	return n;
+}
+
+size_t hapax_run_deferred(hapax_env *env)
+{
+	struct hpx_thread *self = &hpx_self;
+	size_t total = 0, n;
+
+	env = hpx_env_or_default(env);
+	hpx_enter();
+	while ((n = deferred_take(self, env)) != 0) {
+		total += n;
+		if (self->running_deaths) /* called by a destructor or callback: the loop below us runs them */
+			break;
+		run_deaths(self, NULL);
+	}
+	return total;
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * object/object.c - birth, references and memory of objects.
+ *
+ * A block is laid out around the header, and flag bits 5..14 of the count say where it begins, so that the last release
+ * finds the memory without asking anybody:
+ *
+ *      pooled:  [room: keyed, padded to 16][meta|count][payload]        bits 5..9   room / 16
+ *                                                                       bits 10..14 (whole block / 16) - 1
+ *      large:   ..pad..[struct large][room][meta|count][payload]        bits 5..10  m, bits 11..14 e:
+ *               ^ base                                                  room / 16 = m << e
+ *
+ * Pooled blocks are those of up to HPX_POOL_MAX bytes with ordinary alignment; objects of special classes are always
+ * large, because something has to run after their grace period. A room of a large block is rounded up to what m and e
+ * can express: at most 1 in 32 of it is lost.
+ *
+ * "Freed" is counted for a pooled block when it is handed to the pool with its grace period pending (nothing runs after
+ * it), for a large one when its memory goes back to the allocator.
+ */
+#include <errno.h>
+
+#include <hapax/testing.h>
+
+#include "object/internal.h"
+#include "object/side.h"
+
+#define GRAIN 16
+#define ROOM_SHIFT 5
+#define POOL_ROOM_MASK 31u
+#define POOL_SIZE_SHIFT 10
+#define POOL_SIZE_MASK 31u
+#define LARGE_MANTISSA_MASK 63u
+#define LARGE_EXPONENT_SHIFT 11
+#define LARGE_EXPONENT_MASK 15u
+
+struct large {
+	struct hpx_deferred deferred;
+	void *base;
+	size_t size;
+	size_t align;
+	struct hpx_object *object;
+};
+_Static_assert(sizeof(struct large) % GRAIN == 0, "the room after it stays aligned");
+_Static_assert(sizeof(struct hpx_object) == 16, "the header is 16 bytes");
+_Static_assert(HPX_POOL_MAX / GRAIN - 1 <= POOL_SIZE_MASK, "the size of a pooled block fits its bits");
+
+void hpx_first_call(void)
+{
+	int saved = errno;
+
+	hpx_thread_ready();
+	errno = saved;
+}
+
+static size_t round_up(size_t n, size_t to) { return (n + to - 1) & ~(to - 1); }
+
+static void count_freed(struct hpx_class *c, hapax_env *env)
+{
+	/* In a section: after the class's last count nobody but sections begun before knows the class. */
+	hpx_read_lock();
+	hpx_count(hpx_env_counters(env), HPX_ENV_FREED, 1);
+	hpx_count(&c->counters, HPX_CLASS_FREED, 1);
+	hpx_read_unlock();
+}
+
+/* ---- blocks ------------------------------------------------------------------------------------------------------ */
+
+static struct hpx_object *pooled_new(hapax_env *env, size_t room, size_t size, uint64_t *flags)
+{
+	char *block;
+
+	size = round_up(size, GRAIN);
+	block = hpx_pool_alloc(env, size);
+	if (!block)
+		return NULL;
+	memset(block, 0, size);
+	*flags = room / GRAIN << ROOM_SHIFT | (size / GRAIN - 1) << POOL_SIZE_SHIFT;
+	return (struct hpx_object *)(void *)(block + room);
+}
+
+static void *pooled_block(struct hpx_object *o, uint64_t count, size_t *size)
+{
+	size_t room = (count >> ROOM_SHIFT & POOL_ROOM_MASK) * GRAIN;
+
+	*size = ((count >> POOL_SIZE_SHIFT & POOL_SIZE_MASK) + 1) * GRAIN;
+	return (char *)o - room;
+}
+
+static struct hpx_object *large_new(hapax_env *env, size_t keyed, size_t payload, size_t align, uint64_t *flags)
+{
+	size_t mantissa = round_up(keyed, GRAIN) / GRAIN, room, before, size;
+	uint64_t exponent = 0;
+	struct large *large;
+	char *base;
+
+	while (mantissa > LARGE_MANTISSA_MASK) {
+		mantissa = (mantissa + 1) / 2;
+		exponent++;
+	}
+	if (exponent > LARGE_EXPONENT_MASK)
+		return NULL;
+	room = (mantissa << exponent) * GRAIN;
+	before = round_up(sizeof(*large) + room + sizeof(struct hpx_object), align);
+	if (__builtin_add_overflow(before, payload, &size))
+		return NULL;
+	base = hpx_alloc(env, size, align);
+	if (!base)
+		return NULL;
+	large = (struct large *)(void *)(base + before - sizeof(struct hpx_object) - room - sizeof(*large));
+	large->base = base;
+	large->size = size;
+	large->align = align;
+	large->object = (struct hpx_object *)(void *)(base + before) - 1;
+	*flags = HPX_LARGE | mantissa << ROOM_SHIFT | exponent << LARGE_EXPONENT_SHIFT;
+	return large->object;
+}
+
+static struct large *large_of(struct hpx_object *o, uint64_t count)
+{
+	size_t mantissa = count >> ROOM_SHIFT & LARGE_MANTISSA_MASK;
+	size_t room = (mantissa << (count >> LARGE_EXPONENT_SHIFT & LARGE_EXPONENT_MASK)) * GRAIN;
+
+	return (struct large *)(void *)((char *)o - room) - 1;
+}
+
+static void large_free(struct hpx_deferred *d)
+{
+	struct large *large = HPX_CONTAINER_OF(d, struct large, deferred);
+	struct hpx_class *c = hpx_class_of(large->object);
+	hapax_env *env = c->env;
+
+	if (c->special && c->freed)
+		c->freed(c, large->object);
+	hpx_free(env, large->base, large->size, large->align);
+	count_freed(c, env);
+}
+
+void hpx_object_retire(struct hpx_class *c, struct hpx_object *o)
+{
+	/* order: OBJECT.LAYOUT relaxed; these bits are constant from birth */
+	uint64_t count = hpx_load_relaxed(&o->count);
+	hapax_env *env = c->env;
+	struct large *large;
+	size_t size;
+	void *block;
+
+	/* order: RECLAIM.RETIRE; everything that led here was made unreachable before, by this thread */
+	if (count & HPX_LARGE) {
+		large = large_of(o, count);
+		hpx_retire(env, &large->deferred, large->size, large_free);
+		return;
+	}
+	block = pooled_block(o, count, &size);
+	hpx_pool_retire(env, block, size, &o->meta);
+	count_freed(c, env);
+}
+
+/* ---- birth ------------------------------------------------------------------------------------------------------- */
+
+int hpx_object_new(struct hpx_class *c, size_t keyed, size_t payload, uint64_t deadline, struct hpx_object **out)
+{
+	hapax_env *env = c->env;
+	size_t align = c->type->align > GRAIN ? c->type->align : GRAIN;
+	size_t room, size;
+	struct hpx_object *o;
+	uint64_t flags;
+	int status;
+
+	*out = NULL;
+	if (payload > HAPAX_OBJECT_MAX || keyed > 2 * HAPAX_KEY_MAX)
+		return HAPAX_ESIZE;
+	hpx_enter();
+	status = hpx_admit(env, deadline);
+	if (status)
+		return status;
+	room = round_up(keyed, GRAIN);
+	size = room + sizeof(*o) + payload;
+	if (size <= HPX_POOL_MAX && align == GRAIN && !c->special)
+		o = pooled_new(env, room, size, &flags);
+	else
+		o = large_new(env, keyed, payload, align, &flags);
+	if (!o)
+		return HAPAX_ENOMEM;
+	if (keyed)
+		flags |= HPX_KEYED;
+	hpx_init(&o->meta, (uint64_t)c->id << HPX_CLASS_SHIFT);
+	hpx_init(&o->count, HPX_ONE | flags);
+	hpx_count(hpx_env_counters(env), HPX_ENV_BORN, 1);
+	hpx_count(&c->counters, HPX_CLASS_BORN, 1);
+	*out = o;
+	return 0;
+}
+
+void hpx_object_discard(struct hpx_object *o, size_t keyed)
+{
+	uint64_t count = hpx_load_relaxed(&o->count);
+	struct hpx_class *c = hpx_class_of(o);
+	struct hpx_side *side = hpx_side_of(o);
+	hapax_env *env = c->env;
+	struct large *large;
+	size_t size;
+	void *block;
+
+	HPX_ASSERT(!keyed == !(count & HPX_KEYED));
+	(void)keyed;
+	HPX_ASSERT(!side);
+	if (side) { /* its maker made handles: they read dead, and somebody may be looking through one right now */
+		hpx_or_relaxed(&o->count, HPX_DEAD);
+		hpx_side_die(side);
+		hpx_side_fire(side, o);
+		hpx_side_drop(side, HPX_SIDE_NODE);
+		hpx_object_retire(c, o);
+		return;
+	}
+	if (count & HPX_LARGE) {
+		large = large_of(o, count);
+		hpx_free(env, large->base, large->size, large->align);
+	} else {
+		block = pooled_block(o, count, &size);
+		hpx_pool_free(env, block, size);
+	}
+	count_freed(c, env);
+}
+
+int hapax_new(hapax_env *env, const hapax_type *type, size_t extra, void **out)
+{
+	struct hpx_class *c;
+	struct hpx_object *o;
+	size_t size;
+	int status;
+
+	if (!out)
+		return HAPAX_ENULL;
+	*out = NULL;
+	status = hpx_type_check(type);
+	if (status)
+		return status;
+	if (__builtin_add_overflow(type->size, extra, &size) || size > HAPAX_OBJECT_MAX)
+		return HAPAX_ESIZE;
+	env = hpx_env_or_default(env);
+	hpx_enter();
+	status = hpx_class_for_type(env, type, &c);
+	if (!status)
+		status = hpx_object_new(c, 0, size, HAPAX_FOREVER, &o);
+	if (!status)
+		*out = hpx_payload(o);
+	return status;
+}
+
+/* ---- references -------------------------------------------------------------------------------------------------- */
+
+const char *hpx_object_name(struct hpx_object *o)
+{
+	struct hpx_class *c = hpx_class_of(o);
+
+	return c && c->type && c->type->name ? c->type->name : "object";
+}
+
+int hapax_retain(void *object)
+{
+	struct hpx_object *o;
+	uint64_t seen;
+
+	if (!object)
+		return HAPAX_ENULL;
+	o = hpx_object_of(object);
+	/* order: OBJECT.RETAIN relaxed; the caller's own reference keeps the object and ordered its contents */
+	seen = hpx_add_relaxed(&o->count, HPX_ONE);
+	if (HPX_LIKELY(!(seen & HPX_DEAD) && seen < HPX_COUNT_LIMIT))
+		return 0;
+	hpx_sub_relaxed(&o->count, HPX_ONE);
+	if (!(seen & HPX_DEAD))
+		return HAPAX_EOVERFLOW;
+	hpx_misuse("hapax_retain of the dead object %p of type '%s'", object, hpx_object_name(o));
+	return HAPAX_EDEAD;
+}
+
+void hapax_release(void *object)
+{
+	if (object)
+		hpx_release(hpx_object_of(object));
+}
+
+uint64_t hapax_count(const void *object)
+{
+	uint64_t count;
+
+	if (!object)
+		return 0;
+	/* order: OBJECT.COUNT relaxed; a hint */
+	count = hpx_load_relaxed(&hpx_object_of(object)->count);
+	return count & HPX_DEAD ? 0 : count >> 16;
+}
+
+const hapax_type *hapax_type_of(const void *object)
+{
+	return object ? hpx_class_of(hpx_object_of(object))->type : NULL;
+}
+
+#ifdef HPX_TESTING
+void hapax_testing_set_strong(void *object, uint64_t count)
+{
+	struct hpx_object *o = hpx_object_of(object);
+
+	/* order: at rest, by the one thread of the test */
+	hpx_store_relaxed(&o->count, count << 16 | (hpx_load_relaxed(&o->count) & (HPX_ONE - 1)));
+}
+#endif

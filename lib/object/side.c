@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * object/side.c - side records and the nodes in them; side.h has the picture.
+ *
+ * Why nobody walks into freed memory. A node is freed by the last of: the list (death gives that up after it has fired
+ * or skipped the node) and its registration (the last drop or the cancel gives that up as the last thing it does). A
+ * node on `spare` is only looked at by a thread that registers, and that holds the object: so the list still holds the
+ * node. There is one such thread at a time (`popping`), so what it saw as the head cannot have left and come back.
+ * After death `spare` is never read again.
+ *
+ * Order. A new node is pushed, so the list is newest first by itself. A reused node keeps its old place; when any was
+ * reused, death sorts what it took by sequence numbers: a merge sort on the links, with one array of 64 heads.
+ */
+#include <hapax/testing.h>
+
+#include "object/internal.h"
+#include "object/side.h"
+
+#define SIDE_ALIGN 16
+_Static_assert(SIDE_ALIGN >= 16, "the header keeps the address without its low four bits");
+
+static struct hpx_reg closed; /* a mark: the list of a dead object */
+
+/* ---- the record -------------------------------------------------------------------------------------------------- */
+
+int hpx_side_get(struct hpx_object *o, struct hpx_side **out)
+{
+	struct hpx_side *side = hpx_side_of(o);
+	struct hpx_class *c;
+	uint64_t meta;
+
+	if (!side) {
+		c = hpx_class_of(o);
+		side = hpx_alloc(c->env, sizeof(*side), SIDE_ALIGN);
+		if (!side)
+			return HAPAX_ENOMEM;
+		hpx_env_hold(c->env);
+		side->weak.kind = HPX_WEAK_SHARED;
+		side->env = c->env;
+		side->type = c->type;
+		hpx_init(&side->object, o);
+		hpx_init(&side->refs, HPX_SIDE_NODE);
+		hpx_event_init(&side->event);
+		meta = (uint64_t)c->id << HPX_CLASS_SHIFT;
+		/* order: OBJECT.SIDE -> release; the record before it can be found */
+		if (!hpx_cas_acq_rel(&o->meta, &meta, meta | hpx_meta_pack(side))) {
+			hpx_env_drop(side->env);
+			hpx_free(side->env, side, sizeof(*side), SIDE_ALIGN);
+			side = hpx_side_of(o);
+		}
+	}
+	*out = side;
+	return 0;
+}
+
+static void side_free(struct hpx_deferred *d)
+{
+	struct hpx_side *side = HPX_CONTAINER_OF(d, struct hpx_side, deferred);
+	hapax_env *env = side->env;
+
+	hpx_free(env, side, sizeof(*side), SIDE_ALIGN);
+	hpx_env_drop(env);
+}
+
+void hpx_side_drop(struct hpx_side *side, uint64_t what)
+{
+	/* order: SIDE.REFS acq_rel; all use of the record before its retirement */
+	if (hpx_sub_acq_rel(&side->refs, what) == what)
+		hpx_retire(side->env, &side->deferred, sizeof(*side), side_free);
+}
+
+/* ---- nodes ------------------------------------------------------------------------------------------------------- */
+
+static struct hpx_reg *spare_take(struct hpx_side *side)
+{
+	struct hpx_reg *reg;
+
+	/* order: SIDE.SPARE relaxed; a hint, an empty one means a fresh node */
+	if (!hpx_load_relaxed(&side->spare) || hpx_exchange_acquire(&side->popping, 1))
+		return NULL;
+	/* order: -> SIDE.SPARE acquire; the link, and the end of the node's former use */
+	reg = hpx_load_acquire(&side->spare);
+	while (reg && !hpx_cas_acq_rel(&side->spare, &reg, reg->spare))
+		;
+	/* order: SIDE.POP -> release; the next one to pop sees the head that we left */
+	hpx_store_release(&side->popping, 0);
+	return reg;
+}
+
+void hpx_reg_recycle(struct hpx_reg *reg)
+{
+	struct hpx_side *side = reg->side;
+	/* order: SIDE.SPARE relaxed; the head is only copied */
+	struct hpx_reg *head = hpx_load_relaxed(&side->spare);
+
+	do {
+		reg->spare = head;
+		/* order: SIDE.SPARE -> release; the link, and the end of this use */
+	} while (!hpx_cas_acq_rel(&side->spare, &head, reg));
+}
+
+struct hpx_reg *hpx_reg_make(struct hpx_object *o)
+{
+	struct hpx_side *side = hpx_side_of(o);
+	struct hpx_reg *reg = side ? spare_take(side) : NULL;
+	hapax_env *env;
+
+	if (reg) {
+		hpx_add_relaxed(&reg->refs, 1);
+		/* order: SIDE.REUSED relaxed; death comes after the release of the reference that our caller holds */
+		hpx_store_relaxed(&side->reused, 1);
+		return reg;
+	}
+	/* The node first: if there is no memory for either, nothing has changed. */
+	env = hpx_class_of(o)->env;
+	reg = hpx_alloc(env, sizeof(*reg), SIDE_ALIGN);
+	if (!reg)
+		return NULL;
+	if (hpx_side_get(o, &side)) {
+		hpx_free(env, reg, sizeof(*reg), SIDE_ALIGN);
+		return NULL;
+	}
+	hpx_add_relaxed(&side->refs, HPX_SIDE_NODE);
+	reg->side = side;
+	hpx_init(&reg->state, HPX_REG_CANCELLED);
+	hpx_init(&reg->refs, 2);
+	return reg;
+}
+
+static void reg_free(struct hpx_deferred *d)
+{
+	struct hpx_reg *reg = HPX_CONTAINER_OF(d, struct hpx_reg, deferred);
+	struct hpx_side *side = reg->side;
+
+	hpx_free(side->env, reg, sizeof(*reg), SIDE_ALIGN);
+	hpx_side_drop(side, HPX_SIDE_NODE);
+}
+
+void hpx_reg_drop(struct hpx_reg *reg)
+{
+	/* order: REG.REFS acq_rel; all use of the node before its retirement */
+	if (hpx_sub_acq_rel(&reg->refs, 1) == 1)
+		hpx_retire(reg->side->env, &reg->deferred, sizeof(*reg), reg_free);
+}
+
+/* What hapax_weak_count counts this one under. */
+static hpx_u64 *tally(struct hpx_reg *reg)
+{
+	return reg->weak.kind == HPX_WEAK_CALLBACK && !reg->callback.fn ? &reg->side->quiet : &reg->side->live;
+}
+
+int hpx_reg_arm(struct hpx_reg *reg)
+{
+	struct hpx_side *side = reg->side;
+	bool fresh = !reg->sequence; /* a node that was ever armed is in the list */
+	struct hpx_reg *head;
+
+	/* order: SIDE.TALLY, SIDE.SEQUENCE relaxed; exact at rest, and distinct, is all that is asked */
+	hpx_add_relaxed(tally(reg), 1);
+	reg->sequence = hpx_add_relaxed(&side->sequence, 1) + 1;
+	/* order: REG.ARM -> release; what is registered */
+	hpx_store_release(&reg->state, HPX_REG_ARMED);
+	if (!fresh)
+		return 0;
+	/* order: SIDE.REGS relaxed; the head is only copied */
+	head = hpx_load_relaxed(&side->regs);
+	do {
+		if (head == &closed) {
+			hpx_sub_relaxed(tally(reg), 1);
+			hpx_store_relaxed(&reg->refs, 1);
+			hpx_reg_drop(reg);
+			return HAPAX_EDEAD;
+		}
+		reg->next = head;
+		/* order: SIDE.REGS -> release; the node before it can be found */
+	} while (!hpx_cas_acq_rel(&side->regs, &head, reg));
+	return 0;
+}
+
+bool hpx_reg_disarm(struct hpx_reg *reg)
+{
+	uint32_t state = HPX_REG_ARMED;
+
+	/* order: REG.STATE acq_rel; one side only leaves ARMED, and what the other did is seen */
+	if (!hpx_cas_acq_rel(&reg->state, &state, HPX_REG_CANCELLED))
+		return false;
+	hpx_sub_relaxed(tally(reg), 1);
+	return true;
+}
+
+/* ---- death ------------------------------------------------------------------------------------------------------- */
+
+/* Two lists, each newest first, into one. */
+static struct hpx_reg *merge(struct hpx_reg *a, struct hpx_reg *b)
+{
+	struct hpx_reg *first = NULL, **end = &first;
+
+	while (a && b) {
+		if (a->sequence > b->sequence) {
+			*end = a;
+			a = a->next;
+		} else {
+			*end = b;
+			b = b->next;
+		}
+		end = &(*end)->next;
+	}
+	*end = a ? a : b;
+	return first;
+}
+
+/* Bottom-up: run[i] is empty or a sorted list of 2^i nodes. */
+static struct hpx_reg *sort(struct hpx_reg *list)
+{
+	struct hpx_reg *run[64] = {NULL}, *one;
+	unsigned i;
+
+	while (list) {
+		one = list;
+		list = one->next;
+		one->next = NULL;
+		for (i = 0; run[i]; i++) {
+			one = merge(run[i], one);
+			run[i] = NULL;
+		}
+		run[i] = one;
+	}
+	for (i = 0; i < 64; i++)
+		list = merge(list, run[i]);
+	return list;
+}
+
+/* A table's registration: died() is called in the section that hpx_reg_cancel promises its callers. */
+static void tell(struct hpx_reg *reg)
+{
+	uint32_t state = HPX_REG_ARMED;
+
+	hpx_read_lock();
+	/* order: REG.STATE acq_rel; see hpx_reg_disarm */
+	if (hpx_cas_acq_rel(&reg->state, &state, HPX_REG_FIRED))
+		reg->died(reg->record);
+	hpx_read_unlock();
+}
+
+void hpx_side_die(struct hpx_side *side)
+{
+	struct hpx_reg *reg, *next, **end = &side->callbacks;
+
+	/* order: SIDE.DEAD -> RECLAIM.RETIRE; sections that still see the object end before its memory goes */
+	hpx_store_release(&side->object, NULL);
+	/* order: -> SIDE.REGS acquire; the nodes. Release: who sees the mark sees the object dead */
+	reg = hpx_exchange_acq_rel(&side->regs, &closed);
+	for (; reg; reg = next) {
+		next = reg->next;
+		/* order: -> REG.ARM acquire; the kind was written before */
+		if (hpx_load_acquire(&reg->state) == HPX_REG_ARMED && reg->weak.kind == HPX_WEAK_CALLBACK &&
+		    reg->callback.fn) {
+			*end = reg;
+			end = &reg->next;
+			continue;
+		}
+		if (reg->weak.kind == HPX_WEAK_RECORD)
+			tell(reg);
+		hpx_reg_drop(reg);
+	}
+	*end = NULL;
+}
+
+static void fire(struct hpx_reg *reg)
+{
+	uint32_t state = HPX_REG_ARMED;
+
+	/* order: REG.STATE acq_rel; a drop that was first has it. Acquire: -> REG.ARM */
+	if (!hpx_cas_acq_rel(&reg->state, &state, HPX_REG_FIRING))
+		return;
+	reg->callback.fn(&reg->weak, reg->callback.ctx);
+	if (reg->callback.ctx_free)
+		reg->callback.ctx_free(reg->callback.ctx);
+	/* order: REG.FIRED -> release (a dropper that waited or comes late sees all that the callback did); acquire: WAITED */
+	if (hpx_exchange_acq_rel(&reg->state, HPX_REG_FIRED) == HPX_REG_WAITED)
+		hpx_event_signal(&reg->side->event, reg->side->env);
+}
+
+void hpx_side_fire(struct hpx_side *side, struct hpx_object *o)
+{
+	struct hpx_reg *reg = side->callbacks, *next;
+	HPX_USER_CODE(frame, o);
+
+	side->callbacks = NULL;
+	/* order: SIDE.REUSED relaxed; see hpx_reg_make */
+	if (hpx_load_relaxed(&side->reused))
+		reg = sort(reg);
+	for (; reg; reg = next) {
+		next = reg->next;
+		fire(reg);
+		hpx_reg_drop(reg);
+	}
+}
+
+#ifdef HPX_TESTING
+void hapax_testing_set_weak(void *object, uint64_t count)
+{
+	struct hpx_side *side;
+
+	if (hpx_side_get(hpx_object_of(object), &side))
+		return;
+	/* order: at rest, by the one thread of the test */
+	hpx_store_relaxed(&side->refs, (hpx_load_relaxed(&side->refs) & ~(HPX_SIDE_NODE - 1)) | (uint32_t)count);
+}
+#endif

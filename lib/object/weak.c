@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * object/weak.c - weak handles.
+ *
+ * A handle without a callback is the object's side record itself, counted; a handle with one (or with a ctx_free alone)
+ * is a node of that record's list. side.h has the picture and the states.
+ *
+ * The barrier. The last drop of a callback handle either leaves ARMED first, and then it runs ctx_free and nobody calls
+ * the callback; or the death was first, and then the drop waits until the callback and its ctx_free have returned.
+ * It does not wait inside user code that hapax runs on this thread: two callbacks that drop each other's handles would
+ * wait for ever. Nor inside a read section, where the callback might be waiting for its end. It says so with
+ * HAPAX_INFLIGHT; the firing thread runs ctx_free in any case, and the node stays until both are done with it.
+ */
+#include <errno.h>
+#include <pthread.h>
+
+#include "object/internal.h"
+#include "object/side.h"
+
+static struct hpx_reg *node_of(hapax_weak *weak) { return HPX_CONTAINER_OF(weak, struct hpx_reg, weak); }
+
+static struct hpx_side *side_of(hapax_weak *weak)
+{
+	return weak->kind == HPX_WEAK_SHARED ? HPX_CONTAINER_OF(weak, struct hpx_side, weak) : node_of(weak)->side;
+}
+
+/* ---- making ------------------------------------------------------------------------------------------------------ */
+
+static int shared_take(struct hpx_side *side)
+{
+	/* order: SIDE.HANDLE relaxed; the caller holds the object or another handle */
+	uint64_t seen = hpx_add_relaxed(&side->refs, HPX_SIDE_HANDLE);
+
+	if (HPX_LIKELY(HPX_SIDE_HANDLES(seen) < HPX_HANDLE_LIMIT))
+		return 0;
+	hpx_sub_relaxed(&side->refs, HPX_SIDE_HANDLE);
+	return HAPAX_EOVERFLOW;
+}
+
+static int node_take(struct hpx_reg *reg)
+{
+	/* order: REG.HANDLE relaxed; the caller holds another handle */
+	uint32_t seen = hpx_add_relaxed(&reg->handles, 1);
+
+	if (HPX_LIKELY(seen < HPX_HANDLE_LIMIT))
+		return 0;
+	hpx_sub_relaxed(&reg->handles, 1);
+	return HAPAX_EOVERFLOW;
+}
+
+static int shared_new(struct hpx_object *o, hapax_weak **out)
+{
+	struct hpx_side *side;
+	int status = hpx_side_get(o, &side);
+
+	if (!status)
+		status = shared_take(side);
+	if (!status)
+		*out = &side->weak;
+	return status;
+}
+
+static int node_new(struct hpx_object *o, const hapax_callback *callback, hapax_weak **out)
+{
+	struct hpx_reg *reg = hpx_reg_make(o);
+	int status;
+
+	if (!reg)
+		return HAPAX_ENOMEM;
+	reg->weak.kind = HPX_WEAK_CALLBACK;
+	hpx_init(&reg->handles, 1);
+	reg->callback = *callback;
+	status = hpx_reg_arm(reg);
+	if (!status)
+		*out = &reg->weak;
+	return status;
+}
+
+int hapax_weak_new(void *object, const hapax_callback *callback, hapax_weak **out)
+{
+	struct hpx_object *o;
+	struct hpx_class *c;
+	int status;
+
+	if (!out)
+		return HAPAX_ENULL;
+	*out = NULL;
+	if (!object)
+		return HAPAX_ENULL;
+	hpx_enter();
+	o = hpx_object_of(object);
+	c = hpx_class_of(o);
+	if (c->type->flags & HAPAX_TYPE_NOT_WEAK)
+		return HAPAX_ENOTWEAK;
+	if (hpx_dead(o))
+		return HAPAX_EDEAD;
+	status = hpx_admit(c->env, HAPAX_FOREVER);
+	if (status)
+		return status;
+	if (callback && (callback->fn || callback->ctx_free))
+		return node_new(o, callback, out);
+	return shared_new(o, out);
+}
+
+int hapax_weak_dup(hapax_weak *weak, hapax_weak **out)
+{
+	int status;
+
+	if (!out)
+		return HAPAX_ENULL;
+	*out = NULL;
+	if (!weak)
+		return HAPAX_ENULL;
+	status = weak->kind == HPX_WEAK_SHARED ? shared_take(side_of(weak)) : node_take(node_of(weak));
+	if (!status)
+		*out = weak;
+	return status;
+}
+
+/* ---- dropping ---------------------------------------------------------------------------------------------------- */
+
+static int shared_drop(struct hpx_side *side)
+{
+	/* order: SIDE.HANDLE relaxed; the caller's own handle is among those counted */
+	if (HPX_UNLIKELY(!HPX_SIDE_HANDLES(hpx_load_relaxed(&side->refs)))) {
+		hpx_misuse("weak handle %p dropped too often", (void *)&side->weak);
+		return 0;
+	}
+	hpx_side_drop(side, HPX_SIDE_HANDLE);
+	return 0;
+}
+
+/* Until the callback has returned. */
+static void wait_fired(struct hpx_reg *reg)
+{
+	struct hpx_side *side = reg->side;
+	uint32_t state, old;
+	int cancel;
+
+	/* The handle is consumed; leaving by cancellation would leak it. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	for (;;) {
+		old = hpx_event_value(&side->event);
+		state = HPX_REG_FIRING;
+		/* order: REG.STATE acq_rel; announces the sleeper, and -> REG.FIRED acquire on failure. The event's value was
+		 * read before, so a signal that answers the announcement changes it. */
+		if (!hpx_cas_acq_rel(&reg->state, &state, HPX_REG_WAITED) && state != HPX_REG_WAITED)
+			break;
+		hpx_event_wait(&side->event, side->env, old, HAPAX_FOREVER);
+	}
+	pthread_setcancelstate(cancel, NULL);
+}
+
+static void run_ctx_free(const hapax_callback *callback)
+{
+	HPX_USER_CODE(frame, NULL);
+
+	if (callback->ctx_free)
+		callback->ctx_free(callback->ctx);
+}
+
+static int node_drop(struct hpx_reg *reg)
+{
+	/* order: REG.HANDLE acq_rel; use of the other handles before the cancellation */
+	uint32_t seen = hpx_sub_acq_rel(&reg->handles, 1);
+	int status = 0;
+
+	if (HPX_UNLIKELY(seen == 0)) {
+		hpx_add_relaxed(&reg->handles, 1);
+		hpx_misuse("weak handle %p dropped too often", (void *)&reg->weak);
+		return 0;
+	}
+	if (seen > 1)
+		return 0;
+	if (hpx_reg_disarm(reg)) {
+		run_ctx_free(&reg->callback);
+		hpx_reg_recycle(reg);
+	/* order: -> REG.FIRED acquire */
+	} else if (hpx_load_acquire(&reg->state) != HPX_REG_FIRED) {
+		if (hpx_self.frames || hpx_in_section())
+			status = HAPAX_INFLIGHT;
+		else
+			wait_fired(reg);
+	}
+	hpx_reg_drop(reg);
+	return status;
+}
+
+int hapax_weak_drop(hapax_weak *weak)
+{
+	int saved = errno, status;
+
+	if (!weak)
+		return 0;
+	hpx_enter();
+	status = weak->kind == HPX_WEAK_SHARED ? shared_drop(side_of(weak)) : node_drop(node_of(weak));
+	errno = saved;
+	return status;
+}
+
+/* ---- looking ----------------------------------------------------------------------------------------------------- */
+
+void *hapax_weak_get(hapax_weak *weak)
+{
+	struct hpx_object *o;
+
+	if (!weak)
+		return NULL;
+	hpx_enter();
+	hpx_read_lock();
+	/* order: -> OBJECT.SIDE acquire (the handle came from there), SIDE.DEAD acquire */
+	o = hpx_load_acquire(&side_of(weak)->object);
+	if (o && !hpx_take(o))
+		o = NULL;
+	hpx_read_unlock();
+	return o ? hpx_payload(o) : NULL;
+}
+
+bool hapax_weak_alive(hapax_weak *weak)
+{
+	struct hpx_object *o;
+	bool alive;
+
+	if (!weak)
+		return false;
+	hpx_enter();
+	hpx_read_lock();
+	o = hpx_load_acquire(&side_of(weak)->object);
+	alive = o && !hpx_dead(o);
+	hpx_read_unlock();
+	return alive;
+}
+
+int hapax_weak_callback(hapax_weak *weak, hapax_callback *out)
+{
+	if (!out)
+		return HAPAX_ENULL;
+	memset(out, 0, sizeof(*out));
+	if (!weak)
+		return HAPAX_ENULL;
+	if (!hapax_weak_alive(weak))
+		return HAPAX_DEAD;
+	if (weak->kind == HPX_WEAK_SHARED || !node_of(weak)->callback.fn)
+		return HAPAX_EMPTY;
+	*out = node_of(weak)->callback;
+	return 0;
+}
+
+size_t hapax_weak_describe(hapax_weak *weak, char *buffer, size_t size)
+{
+	struct hpx_side *side;
+	struct hpx_object *o;
+	const char *kind, *name;
+	int length;
+
+	if (!weak) {
+		length = snprintf(buffer, size, "weak handle NULL");
+		return length < 0 ? 0 : (size_t)length;
+	}
+	side = side_of(weak);
+	kind = weak->kind == HPX_WEAK_SHARED || !node_of(weak)->callback.fn ? "" : ", with callback";
+	hpx_enter();
+	/* In a section, and the type is looked at only if the object is seen alive in it: so the object's memory, which the
+	 * type outlives, is still there. No reference is taken, because giving it back might run the object's death. */
+	hpx_read_lock();
+	o = hpx_load_acquire(&side->object);
+	if (o && !hpx_dead(o)) {
+		name = side->type->name ? side->type->name : "object";
+		length = snprintf(buffer, size, "weak handle %p of %s %p%s", (void *)weak, name, hpx_payload(o), kind);
+	} else {
+		length = snprintf(buffer, size, "weak handle %p, dead%s", (void *)weak, kind);
+	}
+	hpx_read_unlock();
+	return length < 0 ? 0 : (size_t)length;
+}
+
+int hapax_with_live(hapax_weak *weak, int (*fn)(void *object, void *arg), void *arg, int *result)
+{
+	void *object;
+	int value;
+
+	if (!fn)
+		return HAPAX_ENULL;
+	object = hapax_weak_get(weak);
+	if (!object)
+		return HAPAX_DEAD;
+	{
+		HPX_USER_CODE(frame, NULL);
+
+		value = fn(object, arg);
+	}
+	hapax_release(object);
+	if (result)
+		*result = value;
+	return 0;
+}
+
+uint64_t hapax_weak_count(const void *object)
+{
+	struct hpx_object *o;
+	struct hpx_side *side;
+	bool plain;
+
+	if (!object)
+		return 0;
+	o = hpx_object_of(object);
+	side = hpx_dead(o) ? NULL : hpx_side_of(o);
+	if (!side)
+		return 0;
+	/* order: SIDE.TALLY relaxed; exact at rest */
+	plain = HPX_SIDE_HANDLES(hpx_load_relaxed(&side->refs)) || hpx_load_relaxed(&side->quiet);
+	return hpx_load_relaxed(&side->live) + plain;
+}
