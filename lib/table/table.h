@@ -74,7 +74,9 @@ static inline struct hpx_object *hpx_entry_object(void *e, uint64_t word)
  * which is not yet a miss when `*far` was set: then call hpx_table_lookup. Inline in lookup.h. */
 
 /* The full lookup: a live object under the key with a reference taken: *object. Otherwise NULL, with *entry the
- * LOADING entry if there is one (or, in a `keep` table, the entry that blocks the key), else NULL. */
+ * LOADING entry if there is one (or, in a `keep` table, the entry that blocks the key), else NULL. With an object,
+ * *entry is the entry it was found in. In a `keep` table the death of a record's object sets GONE and reports the
+ * collection, and the record stays until the owner unlinks and finishes it. */
 struct hpx_object *hpx_table_lookup(struct hpx_table *t, uint64_t h, const hapax_key *key, void **entry);
 
 enum hpx_put_mode {
@@ -93,6 +95,11 @@ enum hpx_put_result {
  * `displaced(e, ctx)` is called (inside the section) for each present entry that this put displaced and for which it
  * set GONE: the caller does the accounting and, for a record, hpx_record_finish. A dead entry in the way is cleared
  * silently: its own death accounts for it. An entry is put at most once; readers may have seen it whatever the result.
+ * HPX_PUT_REPLACE over a live entry of the very same object keeps that entry: HPX_PUT_LIVE, *found as always.
+ * In a `keep` table what would be displaced gets GONE, is reported to `displaced`, stays, and HPX_PUT_BLOCKED says so.
+ *
+ * Memory is never taken inside a section: before `e` is in, put may leave the caller's section and enter it again, so
+ * what the caller has found earlier in it is no longer protected. After `e` is in it does not leave any more.
  */
 enum hpx_put_result hpx_table_put(struct hpx_table *t, uint64_t h, const hapax_key *key, void *e, enum hpx_put_mode mode,
 				  struct hpx_object **found, void **entry,
@@ -121,6 +128,13 @@ void hpx_record_discard(struct hpx_record *r);        /* never published */
 void hpx_record_finish(struct hpx_record *r);
 /* Called when a registered object has died, after the record was claimed: the owner's accounting. */
 void hpx_table_on_collect(struct hpx_table *t, void (*collected)(void *ctx), void *ctx);
+
+/* The owner goes: open iterators end, and every entry that is left, of dead objects too, is claimed; `claimed` is called
+ * in a section for each whose GONE this call set (finish records there). No puts run any more. Needs no memory. */
+void hpx_table_end(struct hpx_table *t, void (*claimed)(void *e, uint64_t word, void *ctx), void *ctx);
+
+/* The hook of borrowed keys, once per stored key: for the `freed` of classes with embedded entries. */
+void hpx_table_release_key(const hapax_key_ops *ops, void *e);
 
 /* Bounded housekeeping: shrink check and moving. True: more to do. Called by puts; offered for maintenance. */
 bool hpx_table_maintain(struct hpx_table *t, unsigned steps);
