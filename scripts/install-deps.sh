@@ -16,8 +16,21 @@ provided() {
 	ninja-build) command -v ninja >/dev/null ;;
 	pkg-config) command -v pkg-config >/dev/null ;;
 	coreutils) command -v sha256sum >/dev/null ;;
+	libxxhash-dev) module libxxhash ;;
+	liburcu-dev) module liburcu-bp ;;
+	libck-dev) module ck ;;
+	libcmocka-dev) module cmocka ;;
+	libsqlite3-dev) module sqlite3 ;;
+	libssl-dev) module libcrypto ;;
+	libzstd-dev) module libzstd ;;
+	libjson-c-dev) module json-c ;;
+	libtbb-dev) module tbb ;;
 	*) return 1 ;;
 	esac
+}
+
+module() {
+	command -v pkg-config >/dev/null && pkg-config --exists "$1"
 }
 
 installed() {
