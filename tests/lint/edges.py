@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """edges.py SOURCE: ordering edges named in the code have both ends there, and are listed in docs/concurrency.md.
 
-In code an edge is named in a comment:
+In code an edge is named in a comment at each of its ends:
     order: TABLE.PUBLISH -> release; ...          its releasing end
     order: -> TABLE.PUBLISH acquire               its acquiring end
     order: FLIGHT.SLEEP seq_cst; store-load against FLIGHT.WAKE     one of two that meet
+A name that is only ever used with "relaxed" is a site, not an edge, and need not be listed.
 In docs/concurrency.md an edge is a table row that begins with its name in backquotes.
-`edges.py SOURCE --list` prints the edges with their places.
+
+`edges.py SOURCE --list` prints the names with their places, `--unnamed` atomic operations without a comment nearby.
 """
 import collections
 import pathlib
@@ -16,25 +18,56 @@ import sys
 
 NAME = r"[A-Z][A-Z0-9]*(?:\.[A-Z][A-Z0-9_]*)+"
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.S)
+OPERATION = re.compile(
+    r"\bhpx_(load|store|exchange|add|sub|or|and|cas)_(relaxed|acquire|release|acq_rel|seq_cst)\(")
+NEAR = 8  # lines between a comment and the operation it is about
 
 source = pathlib.Path(sys.argv[1])
 ends = collections.defaultdict(lambda: collections.defaultdict(list))
+unnamed = []
+operations = 0
+
+
+def note(part, where):
+    """One `order:` statement: which names it has, and which ends of them."""
+    head = part.split(";")[0]
+    rest = part[len(head):]
+    for name in re.findall(NAME, part):
+        ends[name]["named"].append(where)
+    for name in re.findall(rf"({NAME})\s*->", head):
+        ends[name]["from"].append(where)
+    for group in re.findall(rf"->\s*((?:{NAME}(?:\s*(?:,|and)\s*)?)+)", part):
+        for name in re.findall(NAME, group):
+            ends[name]["to"].append(where)
+    first = re.match(rf"\s*((?:{NAME}(?:\s*(?:,|and)\s*)?)+)([^;]*)", head)
+    if first and "->" not in head:
+        for name in re.findall(NAME, first.group(1)):
+            words = set(re.findall(r"\w+", first.group(2)))
+            if words & {"release", "acq_rel", "seq_cst"}:
+                ends[name]["from"].append(where)
+            if words & {"acquire", "acq_rel", "seq_cst"}:
+                ends[name]["to"].append(where)
+    for name in re.findall(rf"against ({NAME})", rest):
+        ends[name]["meets"].append(where)
+
+
 for path in sorted([*source.glob("lib/**/*.[ch]"), *source.glob("include/hapax/*.h")]):
     text = path.read_text()
-    if path.name == "atomic.h":  # its head shows the dialect
+    if path.name == "atomic.h":  # it defines the operations and its head shows the dialect
         continue
+    named_lines = set()
     for comment in COMMENT.finditer(text):
+        line = text.count("\n", 0, comment.start()) + 1
+        last = text.count("\n", 0, comment.end()) + 1
+        if "order:" in comment.group(0):
+            named_lines.update(range(line, last + NEAR + 1))
         for part in re.split(r"order:", comment.group(0))[1:]:
-            line = text.count("\n", 0, comment.start()) + 1
-            where = f"{path.relative_to(source)}:{line}"
-            part = re.sub(r"\s*\n\s*\*?\s*", " ", part)
-            for name in re.findall(rf"({NAME})\s*->", part):
-                ends[name]["from"].append(where)
-            for group in re.findall(rf"->\s*((?:{NAME}(?:,\s*|\s+and\s+)?)+)", part):
-                for name in re.findall(NAME, group):
-                    ends[name]["to"].append(where)
-            for name in re.findall(NAME, part):
-                ends[name]["named"].append(where)
+            note(re.sub(r"\s*\n\s*\*?\s*", " ", part), f"{path.relative_to(source)}:{line}")
+    for number, line in enumerate(text.splitlines(), 1):
+        if OPERATION.search(line):
+            operations += 1
+            if number not in named_lines:
+                unnamed.append(f"{path.relative_to(source)}:{number}: {line.strip()}")
 
 if sys.argv[2:] == ["--list"]:
     for name in sorted(ends):
@@ -42,19 +75,26 @@ if sys.argv[2:] == ["--list"]:
         for end, places in ends[name].items():
             print(f"    {end}: {' '.join(sorted(set(places)))}")
     sys.exit(0)
+if sys.argv[2:] == ["--unnamed"]:
+    print("\n".join(unnamed))
+    sys.exit(0)
 
 document = source / "docs" / "concurrency.md"
-listed = set(re.findall(rf"^\|\s*`({NAME})`", document.read_text(), re.M)) if document.exists() else set()
+listed = set(re.findall(rf"^\|\s*`({NAME})`", document.read_text(), re.M))
+edges = {name for name, places in ends.items() if places["from"] or places["to"] or places["meets"]}
 bad = []
-for name, places in sorted(ends.items()):
-    first = places["named"][0] if places["named"] else (places["from"] + places["to"])[0]
+for name in sorted(edges):
+    places = ends[name]
     if places["from"] and not places["to"]:
-        bad.append(f"{first}: {name} is released and nowhere acquired")
+        bad.append(f"{places['from'][0]}: {name} is released and nowhere acquired")
     if places["to"] and not places["from"]:
-        bad.append(f"{first}: {name} is acquired and nowhere released")
+        bad.append(f"{places['to'][0]}: {name} is acquired and nowhere released")
+    if places["meets"] and not (places["from"] or places["to"]):
+        bad.append(f"{places['meets'][0]}: {name} is met and nowhere done")
     if name not in listed:
-        bad.append(f"{first}: {name} is not listed in docs/concurrency.md")
+        bad.append(f"{(places['named'] or places['meets'])[0]}: {name} is not listed in docs/concurrency.md")
 for name in sorted(listed - set(ends)):
     bad.append(f"docs/concurrency.md: {name} is not in the code")
-print("\n".join(bad) or f"{len(ends)} edges have their ends and are listed")
+print("\n".join(bad) or f"{len(edges)} edges have both ends and are listed; "
+      f"{operations - len(unnamed)} of {operations} atomic operations have their comment within {NEAR} lines")
 sys.exit(1 if bad else 0)
