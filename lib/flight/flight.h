@@ -1,55 +1,96 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * flight/flight.h - loads in progress: joining, completing, handing over, closing; and the graph of who waits for whom.
+ * flight/flight.h - loads in progress: joining, landing, completing, closing; and the graph of who waits for whom.
  *
- * A flight exists from the moment somebody joins a LOADING entry; a load that nobody joins costs one flag. Flights of a
- * cache live in HPX_FLIGHT_BUCKETS short lists, each under its own lock, keyed by the entry's address. Never a callback
- * under those locks. This layer does not know tables: an entry is an address and its word.
+ *      loader                                   joiner
+ *      publishes entry, LOADING
+ *                                               sets WAITED (compare-and-swap, while LOADING)
+ *                                               bucket lock: LOADING still set? enlist; unlock; sleep
+ *      land: no WAITED: one compare-and-swap clears LOADING, done
+ *            WAITED: bucket lock: clear LOADING, the waiters become this landing's; unlock
+ *      complete: bucket lock: outcomes are handed out; unlock; wake
+ *
+ * A load that nobody joins costs one compare-and-swap. The waiters' records are on their own stacks, in the list of one
+ * of HPX_FLIGHT_BUCKETS buckets, under its lock; nothing is called under that lock. From the landing on they are known
+ * by the landing's address, so that the entry's memory may be used for something else before they are woken.
+ * This layer does not know tables: an entry is an address and its word.
  */
 #ifndef HPX_FLIGHT_H
 #define HPX_FLIGHT_H
 
 #include <hapax/cache.h>
 
+#include <pthread.h>
+
 #include "object/object.h"
 
 #define HPX_FLIGHT_BUCKETS 16
 
-struct hpx_flight;
+/* The two bits of an entry's word that concern flights; the table's word says the same (cache.c asserts it). */
+#define HPX_FLIGHT_LOADING UINT64_C(2)
+#define HPX_FLIGHT_WAITED UINT64_C(4)
+
+/* An outcome beside hapax_status: there is no such flight any more, look again. */
+#define HPX_FLIGHT_AGAIN 100
+
+struct hpx_waiter;
 struct hpx_flights {
 	hapax_env *env;
-	struct hpx_flight_bucket { uint32_t lock; struct hpx_flight *first; } bucket[HPX_FLIGHT_BUCKETS];
+	struct hpx_flight_bucket {
+		pthread_mutex_t lock;
+		struct hpx_waiter *first;  /* under the lock */
+		int closed;                /* under the lock: a status, or 0 */
+		struct hpx_event event;    /* signalled whenever a waiter of the bucket got its outcome */
+	} bucket[HPX_FLIGHT_BUCKETS];
 };
 void hpx_flights_init(struct hpx_flights *f, hapax_env *env);
+void hpx_flights_fini(struct hpx_flights *f);
+/* In a forked child: locks and waiters of threads that are gone. */
+void hpx_flights_reinit(struct hpx_flights *f);
 
 /* What a joined flight came to. */
 struct hpx_outcome {
-	int status;                 /* 0, HAPAX_NOVALUE, or an error of the load */
-	struct hpx_object *object;  /* with a reference for this waiter, when status is 0 */
-	hapax_load_error error;     /* a share of it, when status is HAPAX_ELOADER */
-	bool leader;                /* handed over: this thread is the loader now (status 0, object NULL) */
-	bool retry;                 /* the entry was no longer LOADING: look again */
+	int status;                /* 0, HAPAX_NOVALUE, HPX_FLIGHT_AGAIN, or an error of the load or of the wait;
+				      HAPAX_EABANDONED: the loader vanished, and a waiter may load in its place */
+	struct hpx_object *object; /* with a reference for this waiter, when status is 0 */
+	hapax_load_error error;    /* a share of it, when status is HAPAX_ELOADER and it was asked for */
 };
 
+/* Room for sharing a load error. Whoever wants the error brings one, so that completing needs no memory. */
+struct hpx_error_box;
+struct hpx_error_box *hpx_error_box_new(hapax_env *env); /* NULL: no memory */
+void hpx_error_box_free(struct hpx_error_box *box);      /* not used; NULL is a no-op */
+
 /*
- * Joins the flight of `e` and waits. `still_loading(word)` protocol: sets WAITED by compare-and-swap while LOADING is
- * set, then enlists under the bucket lock and looks at LOADING again (order: FLIGHT.JOIN against FLIGHT.COMMIT).
+ * Joins the flight of `e`, seen LOADING in this section, and waits. Called inside a section; returns outside it.
+ * *how->box (box NULL: the error is not wanted) is taken over when the sharing uses it, and NULL then.
  * Refuses a wait cycle with HAPAX_EDEADLK, HAPAX_NO_WAIT with HAPAX_INFLIGHT; leaves at `deadline` with
- * HAPAX_ETIMEDOUT; a cancellation point that leaves cleanly. Called inside a section, which it leaves before sleeping:
- * on return the caller is outside. `e` need not survive the section.
+ * HAPAX_ETIMEDOUT. HPX_FLIGHT_AGAIN also when the entry was no longer LOADING. A cancellation point: then what the
+ * flight gave, if anything, is in *out, which the caller's cleanup disposes of.
  */
-int hpx_flight_join(struct hpx_flights *f, void *e, hpx_u64 *word, uint64_t deadline, struct hpx_outcome *out);
+struct hpx_join {
+	uint64_t deadline;
+	struct hpx_error_box **box;
+	void (*joined)(void *ctx); /* called outside locks and sections once enlisted, before sleeping; may be NULL */
+	void *ctx;
+};
+void hpx_flight_join(struct hpx_flights *f, void *e, hpx_u64 *word, const struct hpx_join *how, struct hpx_outcome *out);
 
-/* The load of `e` has ended, LOADING has been cleared and the word before had WAITED: gives every waiter the outcome.
- * On status 0 takes a reference to `object` for each. Shares `error`. */
-void hpx_flight_complete(struct hpx_flights *f, void *e, int status, struct hpx_object *object, hapax_load_error *error);
+/* Clears LOADING and WAITED of `e`; returns the word before. `landing` is on the caller's stack. */
+struct hpx_landing {
+	struct hpx_flight_bucket *bucket; /* NULL: nobody waits */
+};
+uint64_t hpx_flight_land(struct hpx_flights *f, void *e, hpx_u64 *word, struct hpx_landing *landing);
 
-/* The loader vanished. True: a waiter takes over as leader (LOADING stays set, the loader's reference goes with it).
- * False: nobody waits; the caller ends the load with HAPAX_EABANDONED. */
-bool hpx_flight_hand_over(struct hpx_flights *f, void *e);
+/* Gives every waiter of a landed flight the outcome. With status 0 takes a reference to `object` for each. With
+ * HAPAX_ELOADER `error` becomes the caller's share. */
+void hpx_flight_complete(struct hpx_flights *f, struct hpx_landing *landing, int status, struct hpx_object *object,
+			 hapax_load_error *error);
 
-/* Releases every waiter with `status`; flights go on without them. */
+/* Releases every waiter, and whoever still comes, with `status`; flights go on without them. */
 void hpx_flight_release_all(struct hpx_flights *f, int status);
+/* Nobody is enlisted: for checks at quiescence. */
+bool hpx_flights_idle(struct hpx_flights *f);
 
 /*
  * The wait graph (process-wide, one lock, slow path only). Announces that this thread is about to sleep for `target`
@@ -58,6 +99,8 @@ void hpx_flight_release_all(struct hpx_flights *f, int status);
  */
 int hpx_wait_enter(const void *target);
 void hpx_wait_leave(void);
+/* Whoever waits for `target` will be woken: its address may come to mean something else. */
+void hpx_wait_forget(const void *target);
 /* This thread itself owns `target`. */
 bool hpx_wait_owned(const void *target);
 

@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * cache/cache.c - creating, closing and ending a cache.
+ *
+ *      OPEN --close--> CLOSED --destroy--> ENDING --no call left--> FINISHED --grace period--> memory
+ *
+ * `calls` counts the slow calls in progress and the caller's handle. Hits are not counted: they lie in read sections.
+ * destroy() waits until only its own handle is left and then ends the cache; called from the cache's own user code it
+ * gives the handle up, and the last call out ends it. FINISHED, set in `calls` by one compare-and-swap, decides who.
+ *
+ * Guarantees: after destroy() has returned (but for that case) no library code runs for the cache, and the key functions
+ * of its options are not called any more, a borrowed key's release excepted. Its objects stay valid: their class is
+ * detached, and they find no owner when they die.
+ */
+#include <errno.h>
+
+#include "cache/cache.h"
+
+_Static_assert(HPX_FLIGHT_LOADING == HPX_W_LOADING && HPX_FLIGHT_WAITED == HPX_W_WAITED, "one word, two layers");
+_Static_assert(HPX_CACHE_COLLECTIONS < HPX_COUNTERS_MAX, "counters");
+
+/* All caches, for the child of a fork: changed under the lock, one pointer store at a time. */
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static HPX_ATOMIC(struct hapax_cache *) all;
+
+static void list_add(hapax_cache *c)
+{
+	pthread_mutex_lock(&list_lock);
+	/* order: CACHE.LIST relaxed; under the lock */
+	hpx_init(&c->next, hpx_load_relaxed(&all));
+	/* order: CACHE.LIST -> release; a child copied at any instant sees a whole list */
+	hpx_store_release(&all, c);
+	pthread_mutex_unlock(&list_lock);
+}
+
+static void list_remove(hapax_cache *c)
+{
+	hapax_cache *at;
+
+	pthread_mutex_lock(&list_lock);
+	/* order: CACHE.LIST relaxed; under the lock */
+	at = hpx_load_relaxed(&all);
+	if (at == c) {
+		/* order: CACHE.LIST -> release; as above */
+		hpx_store_release(&all, hpx_load_relaxed(&c->next));
+	} else {
+		while (hpx_load_relaxed(&at->next) != c)
+			at = hpx_load_relaxed(&at->next);
+		hpx_store_release(&at->next, hpx_load_relaxed(&c->next));
+	}
+	pthread_mutex_unlock(&list_lock);
+}
+
+/* ---- creating ---------------------------------------------------------------------------------------------------- */
+
+/* Of classes with borrowed keys: the object's memory is about to go. A key under LOADING and GONE was never stored. */
+static void key_freed(struct hpx_class *class, struct hpx_object *o)
+{
+	const hapax_key_ops *keys = class->aux;
+	/* order: ENTRY.GONE relaxed; a grace period has passed */
+	uint64_t word = hpx_load_relaxed(hpx_word(o));
+	const void *data;
+	hapax_key key;
+
+	if ((word & (HPX_W_LOADING | HPX_W_GONE)) == (HPX_W_LOADING | HPX_W_GONE))
+		return;
+	memcpy(&data, (const char *)hpx_word(o) - sizeof(data), sizeof(data));
+	key = hapax_key_bytes(data, hpx_word_key_size(word));
+	keys->release(&key, keys->ctx);
+}
+
+static void free_keys(struct hpx_class *class)
+{
+	hpx_free(class->env, class->aux, sizeof(hapax_key_ops), 16);
+}
+
+static int create_class(hapax_cache *c)
+{
+	hapax_key_ops *keys;
+	int rc;
+
+	rc = hpx_class_create(&c->class, c->env, c->type);
+	if (rc)
+		return rc;
+	if (c->keys.borrow && c->keys.release) {
+		keys = hpx_alloc(c->env, sizeof *keys, 16);
+		if (!keys) {
+			hpx_class_detach(c->class);
+			return HAPAX_ENOMEM;
+		}
+		*keys = c->keys;
+		c->class->aux = keys;
+		c->class->aux_free = free_keys;
+		c->class->freed = key_freed;
+		c->class->special = true;
+	}
+	c->class->unlink = hpx_cache_unlink;
+	c->class->destroyed = c->exclusive ? hpx_exclusive_destroyed : NULL;
+	/* order: CLASS.OWNER -> release; the cache before its first object */
+	hpx_store_release(&c->class->owner, c);
+	return 0;
+}
+
+static int check_options(const hapax_cache_options *o)
+{
+	int rc;
+
+	if (o->size != sizeof(*o))
+		return HAPAX_EOPTSIZE;
+	if (o->flags & ~(unsigned)(HAPAX_CACHE_EXCLUSIVE | HAPAX_CACHE_NO_STATS))
+		return HAPAX_EFLAGS;
+	if ((o->load && o->make) || (o->load && !o->type))
+		return HAPAX_EOPTION;
+	if (o->keys.release && !o->keys.borrow)
+		return HAPAX_EOPTION;
+	if (!o->type)
+		return 0;
+	rc = hpx_type_check(o->type);
+	if (rc)
+		return rc;
+	return o->type->flags & HAPAX_TYPE_NOT_WEAK ? HAPAX_ENOTWEAK : 0;
+}
+
+static void configure(hapax_cache *c, const hapax_cache_options *o)
+{
+	const char *name = o->name ? o->name : "cache";
+	size_t i;
+
+	c->stats = !(o->flags & HAPAX_CACHE_NO_STATS);
+	c->exclusive = o->flags & HAPAX_CACHE_EXCLUSIVE;
+	c->type = o->type;
+	c->load = o->load;
+	c->make = o->make;
+	c->arg = o->arg;
+	c->keys = o->keys;
+	c->leak = o->leak;
+	c->leak_ctx = o->leak_ctx;
+	for (i = 0; i < sizeof(c->name) - 1 && name[i]; i++)
+		c->name[i] = name[i];
+	hpx_init(&c->calls, 1);
+	hpx_event_init(&c->event);
+}
+
+/* Needs no grace period: nobody has seen it, or (cache_free) one has passed. */
+static void free_parts(hapax_cache *c)
+{
+	hapax_env *env = c->env;
+
+	hpx_flights_fini(&c->flights);
+	hpx_counters_fini(&c->counters);
+	hpx_free(env, c, sizeof *c, HPX_CACHE_LINE);
+	hpx_env_drop(env);
+}
+
+int hapax_cache_create(hapax_cache **out, const hapax_cache_options *options)
+{
+	struct hpx_table_config config;
+	hapax_env *env;
+	hapax_cache *c;
+	int rc;
+
+	if (!out)
+		return HAPAX_ENULL;
+	*out = NULL;
+	if (!options)
+		return HAPAX_ENULL;
+	rc = check_options(options);
+	if (rc)
+		return rc;
+	hpx_thread_ready();
+	env = hpx_env_or_default(options->env);
+	c = hpx_alloc(env, sizeof *c, HPX_CACHE_LINE);
+	if (!c)
+		return HAPAX_ENOMEM;
+	hpx_env_hold(env);
+	c->env = env;
+	configure(c, options);
+	hpx_counters_init(&c->counters, env);
+	hpx_flights_init(&c->flights, env);
+	config = (struct hpx_table_config){
+		.env = env, .keys = options->keys, .capacity = options->capacity, .keep = c->exclusive};
+	rc = hpx_table_new(&c->table, &config);
+	if (!rc && c->type)
+		rc = create_class(c);
+	if (rc) {
+		if (c->table)
+			hpx_table_drop(c->table);
+		free_parts(c);
+		return rc;
+	}
+	hpx_table_on_collect(c->table, hpx_cache_collected, c);
+	list_add(c);
+	*out = c;
+	return 0;
+}
+
+/* ---- ending ------------------------------------------------------------------------------------------------------ */
+
+static void report(hapax_cache *c, const hapax_key *key, struct hpx_object *o)
+{
+	/* order: OBJECT.COUNT relaxed; a hint, less the reference we hold */
+	uint64_t count = hpx_load_relaxed(&o->count);
+	const hapax_type *type = hpx_class_of(o)->type;
+	const char *name = type->name ? type->name : "object";
+	bool inherited = count & HPX_INHERITED;
+	char text[3 * 40 + 1];
+	size_t i, n = 0;
+
+	count = (count >> 16) - 1;
+	if (!count)
+		return; /* its last user has gone meanwhile: it dies with our release */
+	if (c->leak) {
+		c->leak(key, hpx_payload(o), name, count, inherited, c->leak_ctx);
+		return;
+	}
+	for (i = 0; i < key->size && i < 40; i++) {
+		unsigned char byte = ((const unsigned char *)key->data)[i];
+
+		if (byte > 32 && byte < 127 && byte != '%')
+			text[n++] = (char)byte;
+		else
+			n += (size_t)snprintf(text + n, 4, "%%%02X", byte);
+	}
+	text[n] = 0;
+	hpx_env_log(c->env, HAPAX_LOG_WARNING, "hapax: cache %s destroyed: %s under key \"%s\"%s still has %llu reference%s%s",
+		    c->name, name, text, i < key->size ? "..." : "", (unsigned long long)count, count == 1 ? "" : "s",
+		    inherited ? ", inherited by fork" : "");
+}
+
+/* Takes every entry out, and reports what is alive. No call is in progress; deaths are. */
+static void empty(hapax_cache *c)
+{
+	struct hpx_cursor cursor = {0, 0};
+	struct hpx_object *o;
+	uint64_t before;
+	hapax_key key;
+	void *e;
+
+	do {
+		o = NULL;
+		before = HPX_W_GONE;
+		hpx_read_lock();
+		e = hpx_table_next(c->table, &cursor, false, &o);
+		if (e)
+			before = hpx_table_claim(c->table, e);
+		hpx_read_unlock();
+		if (!(before & HPX_W_GONE)) {
+			/* the entry is ours until it is finished, or its object's, which we hold */
+			HPX_CACHE_FRAME(c, NULL);
+			key = hpx_table_key(c->table, e);
+			report(c, &key, o);
+			if ((before & HPX_W_RECORD) && !c->exclusive)
+				hpx_record_finish(e);
+		}
+		if (o)
+			hpx_cache_release(c, o);
+	} while (e);
+	hpx_exclusive_fini(c);
+}
+
+static void cache_free(struct hpx_deferred *d)
+{
+	hapax_cache *c = HPX_CONTAINER_OF(d, hapax_cache, deferred);
+
+	hpx_table_drop(c->table);
+	free_parts(c);
+}
+
+/* FINISHED has been set by this thread. */
+static void finish(hapax_cache *c)
+{
+	list_remove(c);
+	empty(c);
+	if (c->class)
+		hpx_class_detach(c->class);
+	/* order: RECLAIM.RETIRE; deaths that found the cache through their class are in sections */
+	hpx_retire(c->env, &c->deferred, sizeof *c, cache_free);
+}
+
+static bool last_out(hapax_cache *c, uint64_t calls)
+{
+	/* order: CACHE.CALLS acq_rel; what every call did happens before the end */
+	return hpx_cas_acq_rel(&c->calls, &calls, calls | HPX_CACHE_FINISHED);
+}
+
+int hpx_cache_enter(hapax_cache *c, enum hpx_cache_state limit)
+{
+	uint64_t before;
+
+	hpx_thread_ready();
+	hpx_read_lock();
+	/* order: -> CACHE.CALLS acquire */
+	before = hpx_add_acquire(&c->calls, 1);
+	if (HPX_UNLIKELY(before & HPX_CACHE_FINISHED)) {
+		hpx_read_unlock(); /* `calls` means nothing any more */
+		return HAPAX_ECLOSED;
+	}
+	hpx_read_unlock();
+	if (HPX_UNLIKELY(hpx_cache_state(c) > limit)) {
+		hpx_cache_leave(c);
+		return HAPAX_ECLOSED;
+	}
+	return 0;
+}
+
+void hpx_cache_leave(hapax_cache *c)
+{
+	bool ending, mine = false;
+	uint64_t before;
+
+	/* the section keeps the cache's memory once we are not counted any more */
+	hpx_read_lock();
+	/* order: CACHE.CALLS -> release; what this call did */
+	before = hpx_sub_acq_rel(&c->calls, 1);
+	ending = hpx_cache_state(c) == HPX_CACHE_ENDING;
+	if (HPX_UNLIKELY(ending && before == 1))
+		mine = last_out(c, 0);
+	if (HPX_UNLIKELY(ending && before == 2))
+		hpx_event_signal(&c->event, c->env);
+	hpx_read_unlock();
+	if (HPX_UNLIKELY(mine))
+		finish(c);
+}
+
+int hpx_cache_stay(struct hpx_stay *stay, hapax_cache *c, enum hpx_cache_state limit)
+{
+	int rc;
+
+	stay->saved_errno = errno;
+	rc = hpx_cache_enter(c, limit);
+	stay->cache = rc ? NULL : c;
+	return rc;
+}
+
+void hpx_cache_stay_end(struct hpx_stay *stay)
+{
+	if (!stay->cache)
+		return;
+	hpx_cache_leave(stay->cache);
+	errno = stay->saved_errno;
+}
+
+void hpx_cache_release(hapax_cache *c, struct hpx_object *o)
+{
+	HPX_CACHE_FRAME(c, NULL);
+	hpx_release(o);
+}
+
+static void raise_state(hapax_cache *c, uint32_t to)
+{
+	uint32_t state = hpx_cache_state(c);
+
+	while (state < to)
+		/* order: CACHE.CLOSE -> release; calls that begin after this see it */
+		if (hpx_cas_acq_rel(&c->state, &state, to))
+			break;
+}
+
+void hapax_cache_close(hapax_cache *cache)
+{
+	HPX_CACHE_STAY stay = {.cache = NULL};
+
+	if (!cache || hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
+		return;
+	raise_state(cache, HPX_CACHE_CLOSED);
+	hpx_flight_release_all(&cache->flights, HAPAX_ECLOSED);
+	hpx_event_signal(&cache->event, cache->env);
+}
+
+/* This thread is inside user code that this cache runs. */
+static bool inside(const hapax_cache *c)
+{
+	const struct hpx_frame *frame;
+
+	for (frame = hpx_self.frames; frame; frame = frame->up)
+		if (frame->cache == c)
+			return true;
+	return false;
+}
+
+void hapax_cache_destroy(hapax_cache *cache)
+{
+	int saved = errno;
+	uint32_t seen;
+
+	if (!cache)
+		return;
+	hapax_cache_close(cache);
+	raise_state(cache, HPX_CACHE_ENDING);
+	if (inside(cache)) {
+		hpx_cache_leave(cache);
+		errno = saved;
+		return;
+	}
+	hpx_synchronize(); /* hits, and whoever was about to come in */
+	do {
+		seen = hpx_event_value(&cache->event);
+		if (last_out(cache, 1))
+			break;
+		hpx_event_wait(&cache->event, cache->env, seen, HAPAX_FOREVER);
+	} while (true);
+	finish(cache);
+	errno = saved;
+}
+
+/* ---- fork -------------------------------------------------------------------------------------------------------- */
+
+/* A load whose thread did not come along. */
+static void vanish(hapax_cache *c, void *e)
+{
+	struct hpx_landing landing;
+	uint64_t before;
+
+	hpx_read_lock();
+	hpx_table_claim(c->table, e);
+	hpx_read_unlock();
+	before = hpx_flight_land(&c->flights, e, hpx_word(e), &landing);
+	hpx_cache_count(c, HPX_CACHE_FAILURES, 1);
+	hpx_cache_count(c, HPX_CACHE_ABANDONED, 1);
+	if (before & HPX_W_RECORD) {
+		hpx_record_finish(e);
+	} else {
+		/* order: OBJECT.FLAGS relaxed; this is the only thread */
+		hpx_or_relaxed(&((struct hpx_object *)e)->count, HPX_NODTOR);
+		hpx_cache_release(c, e);
+	}
+}
+
+static void inherit(hapax_cache *c)
+{
+	struct hpx_cursor cursor = {0, 0};
+	struct hpx_object *o;
+	void *e;
+
+	hpx_flights_reinit(&c->flights);
+	hpx_event_init(&c->event);
+	/* order: CACHE.CALLS relaxed; this is the only thread, and no call of its own is in progress */
+	if (hpx_cache_state(c) != HPX_CACHE_ENDING)
+		hpx_init(&c->calls, 1);
+	do {
+		o = NULL;
+		hpx_read_lock();
+		e = hpx_table_next(c->table, &cursor, true, &o);
+		hpx_read_unlock();
+		if (o) {
+			/* order: OBJECT.FLAGS relaxed; this is the only thread */
+			hpx_or_relaxed(&o->count, HPX_INHERITED);
+			hpx_cache_release(c, o);
+		} else if (e) {
+			vanish(c, e);
+		}
+	} while (e);
+}
+
+static void child(void)
+{
+	hapax_cache *c;
+
+	pthread_mutex_init(&list_lock, NULL);
+	/* order: -> CACHE.LIST acquire */
+	for (c = hpx_load_acquire(&all); c; c = hpx_load_acquire(&c->next))
+		inherit(c);
+}
+
+__attribute__((constructor)) static void register_child(void)
+{
+	hpx_fork_child_hook(child);
+}
+
+/* ---- iterating --------------------------------------------------------------------------------------------------- */
+
+int hapax_cache_iterate(hapax_cache *cache, hapax_iter **out)
+{
+	HPX_CACHE_STAY stay = {.cache = NULL};
+
+	if (!out)
+		return HAPAX_ENULL;
+	*out = NULL;
+	if (!cache)
+		return HAPAX_ENULL;
+	if (hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
+		return HAPAX_ECLOSED;
+	return hpx_iter_open(cache->table, out);
+}

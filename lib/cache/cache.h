@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * cache/cache.h - what the files of the cache share.
+ *
+ * A load's life, in the word of its entry:
+ *
+ *      LOADING ----commit----> present ----claim----> GONE
+ *         |                                             ^
+ *         '---claim (fence)---> LOADING|GONE --commit---'   superseded: its callers get the object, the table does not
+ *
+ * Whoever sets GONE on a present entry accounts for the removal and finishes a record. An entry that is LOADING when GONE
+ * is set belongs to its loader, which finishes it when it lands.
+ */
+#ifndef HPX_CACHE_H
+#define HPX_CACHE_H
+
+#include <hapax/cache.h>
+
+#include "flight/flight.h"
+#include "table/table.h"
+
+enum {
+	/* kept in every cache: the size is their difference */
+	HPX_CACHE_IN, HPX_CACHE_OUT,
+	/* kept unless HAPAX_CACHE_NO_STATS */
+	HPX_CACHE_HITS, HPX_CACHE_MISSES, HPX_CACHE_WAITS, HPX_CACHE_LOADS, HPX_CACHE_SUCCESSES, HPX_CACHE_FAILURES,
+	HPX_CACHE_NOVALUES, HPX_CACHE_ABANDONED, HPX_CACHE_NS, HPX_CACHE_SUPERSEDED, HPX_CACHE_PUTS, HPX_CACHE_REMOVALS,
+	HPX_CACHE_REPLACEMENTS, HPX_CACHE_COLLECTIONS
+};
+
+enum hpx_cache_state { HPX_CACHE_OPEN, HPX_CACHE_CLOSED, HPX_CACHE_ENDING };
+
+#define HPX_CACHE_FINISHED (UINT64_C(1) << 62) /* in `calls`: nobody comes in any more */
+
+struct hapax_cache {
+	/* what a hit reads */
+	struct hpx_table *table;
+	hpx_u32 state; /* enum hpx_cache_state, only ever upwards */
+	bool stats;
+	bool exclusive;
+	struct hpx_counters counters;
+
+	hpx_u64 calls; /* slow calls in progress, and one for the caller's handle */
+	hapax_env *env;
+	const hapax_type *type;
+	struct hpx_class *class; /* of objects loaded in place; NULL: the cache has no type */
+	hapax_load_fn load;
+	hapax_make_fn make;
+	void *arg;
+	hapax_key_ops keys;
+	void (*leak)(const hapax_key *key, void *object, const char *type, uint64_t count, bool inherited, void *ctx);
+	void *leak_ctx;
+	char name[32];
+	struct hpx_flights flights;
+	struct hpx_event event;       /* an exclusive instance has gone; a call has left a closed cache */
+	HPX_ATOMIC(struct hapax_cache *) next; /* list of all caches; changed under its lock, read in a forked child */
+	struct hpx_deferred deferred;
+};
+
+static inline void hpx_cache_count(hapax_cache *c, unsigned which, uint64_t n)
+{
+	if (c->stats || which <= HPX_CACHE_OUT)
+		hpx_count(&c->counters, which, n);
+}
+
+static inline uint32_t hpx_cache_state(hapax_cache *c)
+{
+	/* order: -> CACHE.CLOSE acquire; a call that begins after close returned sees it */
+	return hpx_load_acquire(&c->state);
+}
+
+/* User code of this cache is about to run on this thread; taken back by the cleanup handler. */
+#define HPX_CACHE_FRAME(cache_, entry_)                                                                               \
+	__attribute__((cleanup(hpx_cache_frame_pop), unused)) struct hpx_frame frame_ = {.up = hpx_self.frames,         \
+										  .cache = (cache_),           \
+										  .entry = (entry_)};          \
+	hpx_self.frames = &frame_
+static inline void hpx_cache_frame_pop(struct hpx_frame *frame)
+{
+	hpx_self.frames = frame->up;
+}
+
+/* cache.c: a slow call comes in: 0, or HAPAX_ECLOSED when the state is above `limit`. leave() for each that came in. */
+int hpx_cache_enter(hapax_cache *c, enum hpx_cache_state limit);
+void hpx_cache_leave(hapax_cache *c);
+
+/* A slow call's stay, and errno as the caller had it: ended by the cleanup handler, also when the thread vanishes. */
+struct hpx_stay {
+	hapax_cache *cache; /* NULL: not in */
+	int saved_errno;
+};
+int hpx_cache_stay(struct hpx_stay *stay, hapax_cache *c, enum hpx_cache_state limit);
+void hpx_cache_stay_end(struct hpx_stay *stay);
+#define HPX_CACHE_STAY __attribute__((cleanup(hpx_cache_stay_end))) struct hpx_stay
+
+/* Gives back a reference; deaths that it causes run as user code of this cache. Outside sections. */
+void hpx_cache_release(hapax_cache *c, struct hpx_object *o);
+
+/* change.c: sets GONE, in a section: the word before. In an exclusive cache the entry stays until its object is gone. */
+uint64_t hpx_cache_claim(hapax_cache *c, void *e);
+/* Accounts for a claimed entry: false if it was gone before or is still LOADING (then it is not the caller's). */
+bool hpx_cache_claimed(hapax_cache *c, void *e, uint64_t before);
+/* An entry's object has died. */
+void hpx_cache_unlink(void *owner, struct hpx_object *o);
+void hpx_cache_collected(void *cache);
+
+/* ---- a get on its slow path ---- */
+
+struct hpx_call {
+	struct hpx_stay stay;
+	hapax_cache *cache;
+	const hapax_key *key;
+	uint64_t hash;
+	uint64_t deadline; /* of waits for others */
+	uint64_t held;     /* of the wait for an exclusive instance that is held */
+	hapax_load_fn load;
+	hapax_make_fn make;
+	void *arg;
+	bool (*refuse)(void *object, void *arg);
+	void *refuse_arg;
+	bool wants_error;
+	bool missed, waited; /* already counted */
+	struct hpx_error_box *box;
+	struct hpx_outcome outcome; /* of the last wait or load; what is left in it at the end is disposed of */
+};
+
+/* load.c: the key was missing: 0 and the object with a reference; HPX_FLIGHT_AGAIN: look again; or an error. */
+int hpx_cache_load(struct hpx_call *call, struct hpx_object **out);
+
+/* exclusive.c: `e` blocks the key. Called in a section, returns outside. `seen`: the cache's event before the lookup. */
+int hpx_exclusive_wait(hapax_cache *c, void *e, uint32_t seen, uint64_t deadline, uint64_t held);
+void hpx_exclusive_destroyed(void *owner, struct hpx_object *o);
+/* Watches the death of `o` (held), which is about to be found through `record`: when its destructor has returned, the
+ * record is unlinked and finished. unwatch(): it was not put, or the caller finishes the record. */
+int hpx_exclusive_watch(hapax_cache *c, struct hpx_record *record, struct hpx_object *o, void **watch);
+void hpx_exclusive_unwatch(void *watch);
+/* The cache ends: no watch of it is left, their records are unlinked and finished. */
+void hpx_exclusive_fini(hapax_cache *c);
+
+#endif

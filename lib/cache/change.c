@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * cache/change.c - put, remove, pop, clear, and the accounting of what leaves the cache.
+ *
+ * Every entry that was installed leaves once: whoever sets GONE in its word accounts for it. A load that is met on the
+ * way is fenced by the same bit, and is its loader's to finish.
+ */
+#include "cache/cache.h"
+
+/* ---- leaving ----------------------------------------------------------------------------------------------------- */
+
+uint64_t hpx_cache_claim(hapax_cache *c, void *e)
+{
+	if (c->exclusive)
+		/* order: ENTRY.GONE acq_rel; against commit: either it sees GONE, or we see no LOADING */
+		return hpx_or_acq_rel(hpx_word(e), HPX_W_GONE);
+	return hpx_table_claim(c->table, e);
+}
+
+bool hpx_cache_claimed(hapax_cache *c, void *e, uint64_t before)
+{
+	if (before & (HPX_W_GONE | HPX_W_LOADING))
+		return false;
+	hpx_cache_count(c, HPX_CACHE_OUT, 1);
+	if ((before & HPX_W_RECORD) && !c->exclusive)
+		hpx_record_finish(e);
+	return true;
+}
+
+/* Of a class: the object that is its own entry has died. */
+void hpx_cache_unlink(void *owner, struct hpx_object *o)
+{
+	hapax_cache *c = owner;
+
+	if (hpx_cache_claimed(c, o, hpx_cache_claim(c, o)))
+		hpx_cache_count(c, HPX_CACHE_COLLECTIONS, 1);
+}
+
+/* Of the table: the object behind a record has died. */
+void hpx_cache_collected(void *cache)
+{
+	hpx_cache_count(cache, HPX_CACHE_OUT, 1);
+	hpx_cache_count(cache, HPX_CACHE_COLLECTIONS, 1);
+}
+
+/* ---- removing ---------------------------------------------------------------------------------------------------- */
+
+struct removal {
+	hapax_cache *cache;
+	const hapax_key *key;
+	uint64_t hash;
+	const void *only; /* NULL: whatever is there */
+};
+
+/* In a section: `e`, which was LOADING, is fenced; if it was committed meanwhile it was present, and is removed. */
+static int fence(hapax_cache *c, void *e, struct hpx_object **out)
+{
+	uint64_t before = hpx_cache_claim(c, e);
+	struct hpx_object *o;
+
+	if (before & HPX_W_LOADING)
+		return HAPAX_MISS;
+	if (before & HPX_W_GONE)
+		return HPX_FLIGHT_AGAIN;
+	o = hpx_entry_object(e, before);
+	hpx_cache_claimed(c, e, before);
+	if (!hpx_take(o)) {
+		hpx_cache_count(c, HPX_CACHE_COLLECTIONS, 1);
+		return HAPAX_MISS;
+	}
+	*out = o;
+	return 0;
+}
+
+/* One try. 0 with the removed object; HAPAX_MISS; HPX_FLIGHT_AGAIN: somebody else took it, look again. */
+static int try_remove(struct removal *r, struct hpx_object **out)
+{
+	hapax_cache *c = r->cache;
+	struct hpx_object *o;
+	int rc = HAPAX_MISS;
+	void *e = NULL;
+	uint64_t word;
+
+	hpx_read_lock();
+	o = hpx_table_lookup(c->table, r->hash, r->key, &e);
+	if (o && (!r->only || hpx_payload(o) == r->only)) {
+		HPX_STOP("remove.chosen");
+		rc = hpx_cache_claimed(c, e, hpx_cache_claim(c, e)) ? 0 : HPX_FLIGHT_AGAIN;
+	} else if (!o && e && !r->only) {
+		/* order: -> TABLE.PUBLISH acquire */
+		word = hpx_load_acquire(hpx_word(e));
+		if ((word & (HPX_W_LOADING | HPX_W_GONE)) == HPX_W_LOADING)
+			rc = fence(c, e, &o);
+		else if (!(word & HPX_W_GONE) && !hpx_dead(hpx_entry_object(e, word)))
+			rc = HPX_FLIGHT_AGAIN; /* committed since the lookup */
+	}
+	hpx_read_unlock();
+	if (rc == 0)
+		*out = o;
+	else if (o)
+		hpx_cache_release(c, o);
+	return rc;
+}
+
+static int take_out(hapax_cache *cache, const hapax_key *key, const void *only, struct hpx_object **out)
+{
+	struct removal r = {.cache = cache, .key = key, .only = only};
+	HPX_CACHE_STAY stay = {.cache = NULL};
+	int rc;
+
+	rc = hpx_table_hash(cache->table, key, &r.hash);
+	if (rc)
+		return rc;
+	if (hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
+		return HAPAX_MISS;
+	do
+		rc = try_remove(&r, out);
+	while (rc == HPX_FLIGHT_AGAIN);
+	if (rc == 0)
+		hpx_cache_count(cache, HPX_CACHE_REMOVALS, 1);
+	return rc;
+}
+
+/* Removes and gives back the reference that looking took. */
+static int remove_entry(hapax_cache *cache, const hapax_key *key, const void *only)
+{
+	HPX_CACHE_STAY stay = {.cache = NULL};
+	struct hpx_object *o = NULL;
+	int rc;
+
+	if (hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
+		return HAPAX_MISS;
+	rc = take_out(cache, key, only, &o);
+	if (o)
+		hpx_cache_release(cache, o);
+	return rc;
+}
+
+int hapax_cache_remove(hapax_cache *cache, hapax_key key)
+{
+	return cache ? remove_entry(cache, &key, NULL) : HAPAX_ENULL;
+}
+
+int hapax_cache_remove_if(hapax_cache *cache, hapax_key key, const void *object)
+{
+	return cache && object ? remove_entry(cache, &key, object) : HAPAX_ENULL;
+}
+
+int hapax_cache_pop(hapax_cache *cache, hapax_key key, void **out)
+{
+	struct hpx_object *o = NULL;
+	int rc;
+
+	if (!out)
+		return HAPAX_ENULL;
+	*out = NULL;
+	if (!cache)
+		return HAPAX_ENULL;
+	rc = take_out(cache, &key, NULL, &o);
+	if (o)
+		*out = hpx_payload(o);
+	return rc;
+}
+
+void hapax_cache_clear(hapax_cache *cache)
+{
+	HPX_CACHE_STAY stay = {.cache = NULL};
+	struct hpx_cursor cursor = {0, 0};
+	struct hpx_object *o;
+	void *e;
+
+	if (!cache || hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
+		return;
+	do {
+		o = NULL;
+		hpx_read_lock();
+		e = hpx_table_next(cache->table, &cursor, true, &o);
+		if (e && hpx_cache_claimed(cache, e, hpx_cache_claim(cache, e)))
+			hpx_cache_count(cache, HPX_CACHE_REMOVALS, 1);
+		hpx_read_unlock();
+		if (o)
+			hpx_cache_release(cache, o);
+	} while (e);
+}
+
+/* ---- putting ----------------------------------------------------------------------------------------------------- */
+
+struct putting {
+	hapax_cache *cache;
+	const hapax_key *key;
+	uint64_t hash;
+	struct hpx_object *object;
+	struct hpx_record *record;
+	void *watch;
+	unsigned replaced;
+};
+
+/* In the put's section: an entry was displaced, and GONE set in it by us. */
+static void displaced(void *e, uint64_t word, void *ctx)
+{
+	struct putting *p = ctx;
+
+	if (word & HPX_W_LOADING)
+		return; /* fenced: its loader finishes it */
+	p->replaced++;
+	if (word & HPX_W_RECORD)
+		hpx_record_finish(e);
+}
+
+static int check_object(hapax_cache *c, struct hpx_object *o)
+{
+	struct hpx_class *class = hpx_class_of(o);
+
+	if (class->env != c->env)
+		return HAPAX_EFOREIGN;
+	if (c->type && class->type != c->type)
+		return HAPAX_ETYPE;
+	return class->type->flags & HAPAX_TYPE_NOT_WEAK ? HAPAX_ENOTWEAK : 0;
+}
+
+static int prepare(struct putting *p)
+{
+	hapax_cache *c = p->cache;
+	int rc = hpx_admit(c->env, HAPAX_FOREVER);
+
+	p->watch = NULL;
+	if (!rc)
+		rc = hpx_record_new(c->table, p->key, p->hash, 0, p->object, &p->record);
+	if (!rc && c->exclusive) {
+		rc = hpx_exclusive_watch(c, p->record, p->object, &p->watch);
+		if (rc)
+			hpx_record_discard(p->record);
+	}
+	return rc;
+}
+
+/* The record was not put: readers may have come across it, so it goes after a grace period. */
+static void take_back(struct putting *p)
+{
+	if (p->watch)
+		hpx_exclusive_unwatch(p->watch);
+	/* order: ENTRY.GONE relaxed; nobody else changes the word of an entry that was never put */
+	hpx_or_relaxed(hpx_word(p->record), HPX_W_GONE);
+	hpx_record_discard(p->record);
+}
+
+/* In a section, which it leaves: an exclusive cache's key is taken by `e`. */
+static int blocked(hapax_cache *c, void *e, uint32_t seen)
+{
+	/* order: -> TABLE.PUBLISH acquire */
+	if (hpx_load_acquire(hpx_word(e)) & HPX_W_LOADING) {
+		hpx_read_unlock();
+		return HAPAX_EBUSY;
+	}
+	return hpx_exclusive_wait(c, e, seen, HAPAX_FOREVER, HAPAX_NO_WAIT);
+}
+
+/* Puts the record. HAPAX_MISS: something live was there instead (*found). HPX_FLIGHT_AGAIN: try again. */
+static int install(struct putting *p, enum hpx_put_mode mode, struct hpx_object **found)
+{
+	hapax_cache *c = p->cache;
+	uint32_t seen = c->exclusive ? hpx_event_value(&c->event) : 0;
+	enum hpx_put_result result;
+	void *other = NULL;
+	int rc;
+
+	rc = prepare(p);
+	if (rc)
+		return rc;
+	if (c->exclusive)
+		mode = HPX_PUT_LOAD;
+	hpx_read_lock();
+	result = hpx_table_put(c->table, p->hash, p->key, p->record, mode, found, &other, displaced, p);
+	if (result == HPX_PUT_DONE)
+		hpx_cache_count(c, HPX_CACHE_IN, 1);
+	if (result == HPX_PUT_BLOCKED || result == HPX_PUT_LOADING) {
+		rc = blocked(c, other, seen);
+		take_back(p);
+		return rc;
+	}
+	hpx_read_unlock();
+	if (result != HPX_PUT_DONE) {
+		take_back(p);
+		return result == HPX_PUT_NOMEM ? HAPAX_ENOMEM : HAPAX_MISS;
+	}
+	hpx_cache_count(c, HPX_CACHE_PUTS, 1);
+	hpx_cache_count(c, HPX_CACHE_OUT, p->replaced);
+	hpx_cache_count(c, HPX_CACHE_REPLACEMENTS, p->replaced);
+	return 0;
+}
+
+static struct hpx_object *present(struct putting *p)
+{
+	struct hpx_object *o;
+	void *e = NULL;
+
+	hpx_read_lock();
+	o = hpx_table_lookup(p->cache->table, p->hash, p->key, &e);
+	hpx_read_unlock();
+	return o;
+}
+
+static int begin(struct putting *p, struct hpx_stay *stay)
+{
+	int rc = hpx_cache_stay(stay, p->cache, HPX_CACHE_OPEN);
+
+	if (!rc)
+		rc = hpx_table_hash(p->cache->table, p->key, &p->hash);
+	return rc ? rc : check_object(p->cache, p->object);
+}
+
+int hapax_cache_put(hapax_cache *cache, hapax_key key, void *object)
+{
+	HPX_CACHE_STAY stay = {.cache = NULL};
+	struct hpx_object *found = NULL;
+	struct putting p;
+	bool same;
+	int rc;
+
+	if (!cache || !object)
+		return HAPAX_ENULL;
+	p = (struct putting){.cache = cache, .key = &key, .object = hpx_object_of(object)};
+	rc = begin(&p, &stay);
+	if (rc)
+		return rc;
+	do {
+		found = present(&p);
+		same = found == p.object;
+		rc = HAPAX_MISS;
+		if (!same && !(found && cache->exclusive)) {
+			if (found)
+				hpx_cache_release(cache, found);
+			found = NULL;
+			rc = install(&p, HPX_PUT_REPLACE, &found);
+			same = found == p.object; /* an exclusive cache's key was taken meanwhile */
+		}
+		if (found)
+			hpx_cache_release(cache, found);
+		if (rc == HAPAX_MISS && same) {
+			hpx_cache_count(cache, HPX_CACHE_PUTS, 1);
+			rc = 0;
+		} else if (rc == HAPAX_MISS) {
+			rc = HAPAX_EBUSY;
+		}
+	} while (rc == HPX_FLIGHT_AGAIN);
+	return rc;
+}
+
+int hapax_cache_get_or_put(hapax_cache *cache, hapax_key key, void *object, void **out, bool *inserted)
+{
+	HPX_CACHE_STAY stay = {.cache = NULL};
+	struct hpx_object *found = NULL;
+	struct putting p;
+	int rc;
+
+	if (out)
+		*out = NULL;
+	if (inserted)
+		*inserted = false;
+	if (!cache || !object || !out)
+		return HAPAX_ENULL;
+	p = (struct putting){.cache = cache, .key = &key, .object = hpx_object_of(object)};
+	rc = begin(&p, &stay);
+	if (rc)
+		return rc;
+	do {
+		found = present(&p);
+		rc = found ? HAPAX_MISS : install(&p, HPX_PUT_ABSENT, &found);
+	} while (rc == HPX_FLIGHT_AGAIN);
+	if (rc == 0) {
+		hpx_take_more(p.object, 1);
+		*out = object;
+		if (inserted)
+			*inserted = true;
+	} else if (found) {
+		*out = hpx_payload(found);
+		rc = 0;
+	}
+	return rc;
+}

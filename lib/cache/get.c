@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * cache/get.c - getting what is present, and the way to everything else.
+ *
+ * The hit is the first function and what is inlined into it: hash, section, table, count. Whatever is not a plain hit
+ * is out of line below.
+ */
+#include <errno.h>
+
+#include "cache/cache.h"
+#include "table/lookup.h"
+
+/* A hit: 0 and the object. Otherwise HAPAX_MISS with the hash (look again, thoroughly), or an error. */
+static inline int find(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted, void **out)
+{
+	struct hpx_object *o;
+	bool far = false;
+	void *e;
+	int rc;
+
+	hpx_read_lock();
+	if (HPX_UNLIKELY(hpx_cache_state(c) != HPX_CACHE_OPEN)) {
+		hpx_read_unlock();
+		return HAPAX_ECLOSED;
+	}
+	rc = hpx_table_hash_fast(c->table, key, hash);
+	if (HPX_UNLIKELY(rc)) {
+		hpx_read_unlock();
+		return rc;
+	}
+	e = hpx_table_find(c->table, *hash, key, &far);
+	HPX_STOP("get.found");
+	if (HPX_LIKELY(e != NULL)) {
+		/* order: -> TABLE.PUBLISH acquire; the word that was found is present, its RECORD bit never changes */
+		o = hpx_entry_object(e, hpx_load_acquire(hpx_word(e)));
+		if (HPX_LIKELY(o && hpx_take(o))) {
+			if (counted && c->stats)
+				hpx_count(&c->counters, HPX_CACHE_HITS, 1);
+			hpx_read_unlock();
+			*out = hpx_payload(o);
+			return 0;
+		}
+	}
+	hpx_read_unlock();
+	return HAPAX_MISS;
+}
+
+static int get_slow(hapax_cache *c, const hapax_key *key, uint64_t hash, const hapax_get_options *options, void **out);
+
+int hapax_cache_get(hapax_cache *cache, hapax_key key, void **out)
+{
+	uint64_t hash;
+	int rc;
+
+	if (HPX_UNLIKELY(!out))
+		return HAPAX_ENULL;
+	*out = NULL;
+	if (HPX_UNLIKELY(!cache))
+		return HAPAX_ENULL;
+	rc = find(cache, &key, &hash, true, out);
+	return HPX_LIKELY(rc == 0) ? 0 : rc == HAPAX_MISS ? get_slow(cache, &key, hash, NULL, out) : rc;
+}
+
+/* ---- the slow path ----------------------------------------------------------------------------------------------- */
+
+/* Also when the thread vanishes: nothing that a wait or a load left in the call stays behind. */
+static void call_end(struct hpx_call *call)
+{
+	if (call->outcome.object)
+		hpx_cache_release(call->cache, call->outcome.object);
+	hapax_load_error_drop(&call->outcome.error);
+	hpx_error_box_free(call->box);
+	hpx_cache_stay_end(&call->stay);
+}
+
+static void joined(void *ctx)
+{
+	struct hpx_call *call = ctx;
+
+	if (!call->waited)
+		hpx_cache_count(call->cache, HPX_CACHE_WAITS, 1);
+	call->waited = true;
+}
+
+static void missed(struct hpx_call *call)
+{
+	if (!call->missed)
+		hpx_cache_count(call->cache, HPX_CACHE_MISSES, 1);
+	call->missed = true;
+}
+
+/* In a section, which it leaves: `e` is LOADING. HPX_FLIGHT_AGAIN: look again. */
+static int join(struct hpx_call *call, void *e, struct hpx_object **out)
+{
+	struct hpx_join how = {
+		.deadline = call->deadline,
+		.box = call->wants_error ? &call->box : NULL,
+		.joined = joined,
+		.ctx = call,
+	};
+	int rc;
+
+	if (call->wants_error && !call->box) {
+		hpx_read_unlock();
+		call->box = hpx_error_box_new(call->cache->env);
+		return call->box ? HPX_FLIGHT_AGAIN : HAPAX_ENOMEM;
+	}
+	hpx_flight_join(&call->cache->flights, e, hpx_word(e), &how, &call->outcome);
+	missed(call);
+	rc = call->outcome.status;
+	if (rc == HAPAX_EABANDONED && (call->load || call->make))
+		return HPX_FLIGHT_AGAIN;
+	if (rc == 0) {
+		*out = call->outcome.object;
+		call->outcome.object = NULL;
+	}
+	return rc;
+}
+
+/* In a section, which it leaves: nothing live under the key, but `e` is in the way. */
+static int wait_for(struct hpx_call *call, void *e, uint32_t seen, struct hpx_object **out)
+{
+	/* order: -> TABLE.PUBLISH acquire */
+	uint64_t word = hpx_load_acquire(hpx_word(e));
+
+	if ((word & (HPX_W_LOADING | HPX_W_GONE)) == HPX_W_LOADING)
+		return join(call, e, out);
+	if (call->cache->exclusive) {
+		missed(call);
+		return hpx_exclusive_wait(call->cache, e, seen, call->deadline, call->held);
+	}
+	hpx_read_unlock();
+	return HPX_FLIGHT_AGAIN;
+}
+
+/* Makes sure that exactly this refused object is not found any more, and gives back the reference. */
+static void displace(struct hpx_call *call, struct hpx_object *refused)
+{
+	hapax_cache *c = call->cache;
+	struct hpx_object *o;
+	uint64_t before;
+	void *e;
+
+	hpx_read_lock();
+	o = hpx_table_lookup(c->table, call->hash, call->key, &e);
+	if (o == refused) {
+		before = hpx_cache_claim(c, e);
+		if (hpx_cache_claimed(c, e, before))
+			hpx_cache_count(c, HPX_CACHE_REPLACEMENTS, 1);
+	}
+	hpx_read_unlock();
+	if (o)
+		hpx_cache_release(c, o);
+	hpx_cache_release(c, refused);
+}
+
+/* Asks the caller about a present object; the call holds it meanwhile. */
+static bool refused(struct hpx_call *call, struct hpx_object *o)
+{
+	bool refuse;
+
+	if (!call->refuse)
+		return false;
+	call->outcome.object = o;
+	{
+		HPX_CACHE_FRAME(call->cache, NULL);
+		refuse = call->refuse(hpx_payload(o), call->refuse_arg);
+	}
+	call->outcome.object = NULL;
+	return refuse;
+}
+
+static int resolve(struct hpx_call *call, struct hpx_object **out)
+{
+	hapax_cache *c = call->cache;
+	int rc;
+
+	do {
+		uint32_t seen = c->exclusive ? hpx_event_value(&c->event) : 0;
+		void *e = NULL;
+
+		if (hpx_cache_state(c) != HPX_CACHE_OPEN)
+			return HAPAX_ECLOSED;
+		hpx_read_lock();
+		*out = hpx_table_lookup(c->table, call->hash, call->key, &e);
+		if (!*out && e) {
+			rc = wait_for(call, e, seen, out);
+			continue;
+		}
+		hpx_read_unlock();
+		if (!*out) {
+			missed(call);
+			rc = hpx_cache_load(call, out);
+		} else if (refused(call, *out)) {
+			missed(call);
+			displace(call, *out);
+			*out = NULL;
+			rc = HPX_FLIGHT_AGAIN;
+		} else {
+			if (!call->missed)
+				hpx_cache_count(c, HPX_CACHE_HITS, 1);
+			rc = 0;
+		}
+	} while (rc == HPX_FLIGHT_AGAIN);
+	return rc;
+}
+
+__attribute__((noinline)) static int get_slow(hapax_cache *c, const hapax_key *key, uint64_t hash,
+					      const hapax_get_options *options, void **out)
+{
+	__attribute__((cleanup(call_end))) struct hpx_call call = {
+		.cache = c,
+		.key = key,
+		.hash = hash,
+		.deadline = HAPAX_FOREVER,
+		.held = HAPAX_NO_WAIT,
+		.load = c->load,
+		.make = c->make,
+		.arg = c->arg,
+	};
+	struct hpx_object *o = NULL;
+	int rc = hpx_cache_stay(&call.stay, c, HPX_CACHE_OPEN);
+
+	if (rc)
+		return rc;
+	if (options) {
+		call.deadline = call.held = options->deadline;
+		call.refuse = options->refuse;
+		call.refuse_arg = options->refuse_arg;
+		call.wants_error = options->error != NULL;
+		if (options->load || options->make) {
+			call.load = options->load;
+			call.make = options->make;
+			call.arg = options->arg;
+		}
+	}
+	rc = resolve(&call, &o);
+	if (rc == 0) {
+		*out = hpx_payload(o);
+	} else if (rc == HAPAX_ELOADER && options && options->error) {
+		*options->error = call.outcome.error;
+		call.outcome.error = (hapax_load_error){.code = 0};
+	}
+	return rc;
+}
+
+int hapax_cache_get_with(hapax_cache *cache, hapax_key key, const hapax_get_options *options, void **out)
+{
+	uint64_t hash;
+	int rc;
+
+	if (!out)
+		return HAPAX_ENULL;
+	*out = NULL;
+	if (!cache)
+		return HAPAX_ENULL;
+	if (!options)
+		return hapax_cache_get(cache, key, out);
+	if (options->size != sizeof(*options))
+		return HAPAX_EOPTSIZE;
+	if (options->flags)
+		return HAPAX_EFLAGS;
+	if (options->load && options->make)
+		return HAPAX_EOPTION;
+	if (options->load && !cache->class)
+		return HAPAX_ETYPE;
+	if (options->error)
+		*options->error = (hapax_load_error){.code = 0};
+	if (!options->refuse)
+		rc = find(cache, &key, &hash, true, out);
+	else
+		rc = hpx_table_hash(cache->table, &key, &hash);
+	if (rc == HAPAX_MISS || (rc == 0 && !*out))
+		rc = get_slow(cache, &key, hash, options, out);
+	return rc;
+}
+
+/* ---- looking without loading ------------------------------------------------------------------------------------- */
+
+static int look(hapax_cache *cache, hapax_key key, bool counted, void **out)
+{
+	struct hpx_object *o;
+	uint64_t hash;
+	void *e = NULL;
+	int rc;
+
+	if (!out)
+		return HAPAX_ENULL;
+	*out = NULL;
+	if (!cache)
+		return HAPAX_ENULL;
+	rc = find(cache, &key, &hash, counted, out);
+	if (rc != HAPAX_MISS)
+		return rc;
+	hpx_read_lock();
+	o = hpx_table_lookup(cache->table, hash, &key, &e);
+	if (counted && cache->stats)
+		hpx_count(&cache->counters, o ? HPX_CACHE_HITS : HPX_CACHE_MISSES, 1);
+	hpx_read_unlock();
+	if (!o)
+		return HAPAX_MISS;
+	*out = hpx_payload(o);
+	return 0;
+}
+
+int hapax_cache_get_if_present(hapax_cache *cache, hapax_key key, void **out)
+{
+	return look(cache, key, true, out);
+}
+
+int hapax_cache_get_quietly(hapax_cache *cache, hapax_key key, void **out)
+{
+	return look(cache, key, false, out);
+}
+
+int hapax_cache_contains(hapax_cache *cache, hapax_key key)
+{
+	struct hpx_object *o = NULL;
+	bool far = false, present = false;
+	uint64_t hash;
+	void *e = NULL;
+	int rc;
+
+	if (!cache)
+		return HAPAX_ENULL;
+	hpx_read_lock();
+	rc = hpx_table_hash(cache->table, &key, &hash);
+	if (!rc) {
+		e = hpx_table_find(cache->table, hash, &key, &far);
+		if (e) {
+			/* order: -> TABLE.PUBLISH acquire */
+			o = hpx_entry_object(e, hpx_load_acquire(hpx_word(e)));
+			present = o && !hpx_dead(o);
+		}
+		o = present ? NULL : hpx_table_lookup(cache->table, hash, &key, &e);
+	}
+	hpx_read_unlock();
+	if (o)
+		hpx_cache_release(cache, o);
+	return rc ? rc : present || o;
+}

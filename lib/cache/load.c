@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * cache/load.c - a miss: one load, whatever becomes of it.
+ *
+ *      miss -> entry published LOADING -> user's loader -> commit     OK: the entry is plainly present
+ *                    |                          |      '-> fail       NOVALUE, FAIL, unfit object: entry claimed
+ *                    |                          '-> abandon           the thread vanished: a waiter starts over
+ *                    '-> not published: something live (use it), LOADING (join it), an exclusive instance (wait for it)
+ *
+ * The entry is the object itself (loaded in place) or a record (made). The loader's thread holds one reference to the
+ * object until it returns it to its caller, so waiters that take theirs meanwhile find it alive (CF-LD-14). From the
+ * landing on a record may be claimed and freed by others at any time; only its address is used.
+ *
+ * Guarantees: after publication the load ends in exactly one of commit, fail, abandon, whatever way the loader is left
+ * (longjmp is forbidden). What was fenced (GONE before the landing) is handed out and never installed.
+ */
+#include "cache/cache.h"
+
+struct load {
+	struct hpx_call *call;
+	hapax_cache *cache;
+	struct hpx_frame frame;
+	void *entry;
+	struct hpx_object *object; /* in place: from the beginning; made: what the loader gave */
+	struct hpx_record *record; /* NULL: in place */
+	void *watch;               /* exclusive, made */
+	uint64_t begun;
+	bool running;              /* the loader is on the stack */
+};
+
+/* ---- publishing -------------------------------------------------------------------------------------------------- */
+
+static int create_in_place(struct load *l)
+{
+	struct hpx_call *call = l->call;
+	hapax_cache *c = l->cache;
+	int rc;
+
+	rc = hpx_object_new(c->class, hpx_table_keyed(c->table, call->key), c->type->size, call->deadline, &l->object);
+	if (rc)
+		return rc;
+	l->entry = l->object;
+	hpx_table_set_key(c->table, l->entry, call->key, call->hash, HPX_W_LOADING);
+	return 0;
+}
+
+static int create_record(struct load *l)
+{
+	struct hpx_call *call = l->call;
+	int rc;
+
+	rc = hpx_admit(l->cache->env, call->deadline);
+	if (!rc)
+		rc = hpx_record_new(l->cache->table, call->key, call->hash, HPX_W_LOADING, NULL, &l->record);
+	if (!rc)
+		l->entry = l->record;
+	return rc;
+}
+
+/* Ends an object that its loader did not finish: its callbacks run, its destructor does not. */
+static void release_unloaded(hapax_cache *c, struct hpx_object *o)
+{
+	/* order: OBJECT.FLAGS relaxed; the release below is the edge */
+	hpx_or_relaxed(&o->count, HPX_NODTOR);
+	hpx_cache_release(c, o);
+}
+
+/*
+ * The entry was not put, but readers may have come across it: gone after a grace period. GONE together with LOADING
+ * says that its key was never stored (cache.c: key_freed).
+ */
+static void unpublish(struct load *l)
+{
+	/* order: ENTRY.GONE relaxed; nobody else changes the word of an entry that was never put */
+	hpx_or_relaxed(hpx_word(l->entry), HPX_W_GONE);
+	if (l->record)
+		hpx_record_discard(l->record);
+	else
+		release_unloaded(l->cache, l->object);
+	l->record = NULL;
+	l->object = NULL;
+}
+
+/* 0: published, load it. HPX_FLIGHT_AGAIN: look again. A live object in *found: use that. */
+static int publish(struct load *l, struct hpx_object **found)
+{
+	struct hpx_call *call = l->call;
+	enum hpx_put_result result;
+	void *other = NULL;
+	int rc = call->make ? create_record(l) : create_in_place(l);
+
+	if (rc)
+		return rc;
+	hpx_read_lock();
+	result = hpx_table_put(l->cache->table, call->hash, call->key, l->entry, HPX_PUT_LOAD, found, &other, NULL, NULL);
+	hpx_read_unlock();
+	if (result == HPX_PUT_DONE)
+		return 0;
+	unpublish(l);
+	return result == HPX_PUT_NOMEM ? HAPAX_ENOMEM : HPX_FLIGHT_AGAIN;
+}
+
+/* ---- the three ends ---------------------------------------------------------------------------------------------- */
+
+/* The object is installed unless it was fenced; in both cases all who waited get it. */
+static void commit(struct load *l)
+{
+	hapax_cache *c = l->cache;
+	struct hpx_landing landing;
+	uint64_t before;
+
+	/* order: FLIGHT.COMMIT -> release, in the landing; the object and its record before LOADING is cleared */
+	before = hpx_flight_land(&c->flights, l->entry, hpx_word(l->entry), &landing);
+	hpx_cache_count(c, HPX_CACHE_SUCCESSES, 1);
+	if (!(before & HPX_W_GONE)) {
+		hpx_cache_count(c, HPX_CACHE_IN, 1);
+	} else {
+		hpx_cache_count(c, HPX_CACHE_SUPERSEDED, 1);
+		/* the fencer left it to us; in an exclusive cache it stays and blocks its key until the object is gone */
+		if (l->record && !c->exclusive)
+			hpx_record_finish(l->record);
+	}
+	HPX_STOP("load.committed");
+	hpx_flight_complete(&c->flights, &landing, 0, l->object, NULL);
+}
+
+/* Nothing is stored: whoever waited gets `status`. What was loaded, if anything, is the caller's to release. */
+static void fail(struct load *l, int status, hapax_load_error *error)
+{
+	hapax_cache *c = l->cache;
+	struct hpx_landing landing;
+
+	hpx_read_lock();
+	hpx_table_claim(c->table, l->entry);
+	hpx_read_unlock();
+	hpx_flight_land(&c->flights, l->entry, hpx_word(l->entry), &landing);
+	HPX_STOP("load.committed");
+	hpx_flight_complete(&c->flights, &landing, status, NULL, error);
+	if (c->exclusive)
+		hpx_event_signal(&c->event, c->env);
+	if (l->watch)
+		hpx_exclusive_unwatch(l->watch);
+	if (l->record)
+		hpx_record_finish(l->record);
+}
+
+/* Cleanup handler of the loader's frame: the thread is going away inside the loader, or nothing is left to do. */
+static void load_end(struct load *l)
+{
+	hapax_cache *c = l->cache;
+
+	if (!l->running)
+		return;
+	hpx_self.frames = l->frame.up;
+	hpx_cache_count(c, HPX_CACHE_FAILURES, 1);
+	hpx_cache_count(c, HPX_CACHE_ABANDONED, 1);
+	if (c->stats)
+		hpx_cache_count(c, HPX_CACHE_NS, hpx_env_now(c->env) - l->begun);
+	fail(l, HAPAX_EABANDONED, NULL);
+	if (!l->record)
+		release_unloaded(c, l->object);
+}
+
+/* ---- running the loader ------------------------------------------------------------------------------------------ */
+
+static int run(struct load *l, hapax_load_error *error)
+{
+	struct hpx_call *call = l->call;
+	hapax_cache *c = l->cache;
+	void *made = NULL;
+	int result;
+
+	hpx_cache_count(c, HPX_CACHE_LOADS, 1);
+	if (c->stats)
+		l->begun = hpx_env_now(c->env);
+	l->frame = (struct hpx_frame){.up = hpx_self.frames, .cache = c, .entry = l->entry};
+	hpx_self.frames = &l->frame;
+	l->running = true;
+	result = l->record ? call->make(&made, call->key, call->arg, error)
+			   : call->load(hpx_payload(l->object), call->key, call->arg, error);
+	l->running = false;
+	hpx_self.frames = l->frame.up;
+	if (c->stats)
+		hpx_cache_count(c, HPX_CACHE_NS, hpx_env_now(c->env) - l->begun);
+	if (l->record && result == HAPAX_LOAD_OK && made)
+		l->object = hpx_object_of(made);
+	error->shared = NULL;
+	return result;
+}
+
+/* What the loader made is consumed in any case; 0 if the cache may hold it, and its record is ready. */
+static int accept_made(struct load *l)
+{
+	hapax_cache *c = l->cache;
+	struct hpx_class *class;
+	int rc;
+
+	if (!l->object)
+		return HAPAX_ETYPE;
+	class = hpx_class_of(l->object);
+	if (class->env != c->env)
+		return HAPAX_EFOREIGN;
+	if (c->type && class->type != c->type)
+		return HAPAX_ETYPE;
+	rc = hpx_record_bind(l->record, l->object);
+	if (!rc && c->exclusive)
+		rc = hpx_exclusive_watch(c, l->record, l->object, &l->watch);
+	return rc;
+}
+
+/* The loader has returned `result`: the status for everybody. */
+static int judge(struct load *l, int result)
+{
+	int rc = 0;
+
+	if (result == HAPAX_LOAD_NOVALUE) {
+		hpx_cache_count(l->cache, HPX_CACHE_NOVALUES, 1);
+		return HAPAX_NOVALUE;
+	}
+	if (result != HAPAX_LOAD_OK)
+		return HAPAX_ELOADER;
+	if (l->record)
+		rc = accept_made(l);
+	return rc;
+}
+
+/* Without success the object goes: with its destructor if the loader had finished it. */
+static void dispose(struct load *l, bool loaded)
+{
+	if (l->object && (loaded || l->record))
+		hpx_cache_release(l->cache, l->object);
+	else if (l->object)
+		release_unloaded(l->cache, l->object);
+}
+
+static void drop_error(hapax_cache *c, hapax_load_error *error)
+{
+	HPX_CACHE_FRAME(c, NULL);
+	hapax_load_error_drop(error);
+}
+
+static int load(struct load *l)
+{
+	hapax_load_error *error = &l->call->outcome.error; /* the call disposes of it if we do not come back */
+	int result, status;
+
+	*error = (hapax_load_error){.code = 0};
+	result = run(l, error);
+	HPX_STOP("load.returned");
+	status = judge(l, result);
+	if (!status && hpx_cache_state(l->cache) != HPX_CACHE_OPEN) {
+		/* the loader did its work, the cache has no use for it any more */
+		hpx_cache_count(l->cache, HPX_CACHE_SUCCESSES, 1);
+		hpx_cache_count(l->cache, HPX_CACHE_SUPERSEDED, 1);
+		fail(l, HAPAX_ECLOSED, NULL);
+		dispose(l, true);
+		status = HAPAX_ECLOSED;
+	} else if (!status) {
+		commit(l);
+	} else {
+		hpx_cache_count(l->cache, HPX_CACHE_FAILURES, 1);
+		fail(l, status, status == HAPAX_ELOADER ? error : NULL);
+		dispose(l, false);
+	}
+	if (status != HAPAX_ELOADER || !l->call->wants_error)
+		drop_error(l->cache, error);
+	return status;
+}
+
+int hpx_cache_load(struct hpx_call *call, struct hpx_object **out)
+{
+	__attribute__((cleanup(load_end))) struct load l = {.call = call, .cache = call->cache};
+	struct hpx_object *found = NULL;
+	int rc;
+
+	if (!call->load && !call->make)
+		return call->outcome.status == HAPAX_EABANDONED ? HAPAX_EABANDONED : HAPAX_ENOLOADER;
+	HPX_STOP("get.miss");
+	rc = publish(&l, &found);
+	if (found) {
+		/* came between the miss and the registration: looked at again, as the caller may refuse it */
+		hpx_cache_release(call->cache, found);
+		return HPX_FLIGHT_AGAIN;
+	}
+	if (rc)
+		return rc;
+	rc = load(&l);
+	if (!rc)
+		*out = l.object;
+	return rc;
+}
