@@ -34,6 +34,9 @@
 #define COUNT_KILL hpx_cas_acq_rel
 #endif
 
+hpx_u32 hpx_death_watches;
+void (*hpx_death_watched)(struct hpx_object *o);
+
 /* ---- queue of deaths --------------------------------------------------------------------------------------------- */
 
 static void link_set(struct hpx_object *o, struct hpx_object *next)
@@ -158,6 +161,9 @@ static void death_finish(struct hpx_class *c, struct hpx_object *o)
 	call_destructor(c->type, o);
 	if (c->destroyed)
 		call_destroyed(c, o);
+	/* order: DEATH.WATCH relaxed; whoever watches this object held it, and so comes before its death (OBJECT.DROP) */
+	if (HPX_UNLIKELY(hpx_load_relaxed(&hpx_death_watches) != 0))
+		hpx_death_watched(o);
 	hpx_count(hpx_env_counters(c->env), HPX_ENV_DESTROYED, 1);
 	hpx_count(&c->counters, HPX_CLASS_DESTROYED, 1);
 	if (side)

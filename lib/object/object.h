@@ -78,7 +78,8 @@ void hpx_object_discard(struct hpx_object *o, size_t keyed);
 
 /*
  * The gate. Inside a section, on an object found there. True: one reference taken.
- * fetch-add, then look at what it returned; a DEAD object is left as it was. order: -> OBJECT.PUBLISH acquire
+ * fetch-add, then look at what it returned; a DEAD object is left as it was.
+ * order: -> OBJECT.DROP acquire; what earlier holders did. The object's birth comes with the pointer.
  */
 static inline bool hpx_take(struct hpx_object *o)
 {
@@ -104,6 +105,14 @@ void hpx_release(struct hpx_object *o);
 /* True when this thread runs, or has queued, the death of `o` (load-cycle detection, exclusive mode).
  * `thread` may be another one only if it is known to be asleep in a wait (flight layer's wait lock held). */
 bool hpx_death_owned_by(const struct hpx_thread *thread, const void *o);
+
+/*
+ * Watched deaths, for exclusive caches and objects that they did not make: while hpx_death_watches is not 0, every death
+ * calls hpx_death_watched(o) when its destructor has returned and before the memory goes; outside sections and locks.
+ * The pointer is set once, at load time.
+ */
+extern hpx_u32 hpx_death_watches;
+extern void (*hpx_death_watched)(struct hpx_object *o);
 
 /*
  * Registrations: a table's record asks to be told of an object's death. The caller holds `o`.
