@@ -36,6 +36,8 @@ def note(part, where):
         ends[name]["named"].append(where)
     for name in re.findall(rf"({NAME})\s*->", head):
         ends[name]["from"].append(where)
+        if re.search(r"\b(acq_rel|seq_cst)\b|\bacquire\b", part):
+            ends[name]["to"].append(where)
     for group in re.findall(rf"->\s*((?:{NAME}(?:\s*(?:,|and)\s*)?)+)", part):
         for name in re.findall(NAME, group):
             ends[name]["to"].append(where)
