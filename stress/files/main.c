@@ -223,7 +223,7 @@ static void judge(hpx_files *files, hpx_result *result)
 	for (unsigned i = 0; i <= files->threads; i++)
 		hpx_histogram_merge(&result->latency, &files->workers[i].latency);
 	hpx_result_cache(result, files->cache);
-	hpx_result_oracle(result, &files->oracle);
+	hpx_result_oracles(result, &files->oracle, 1);
 	for (int i = 0; i < HPX_FILES_ERRORS; i++)
 		hpx_result_error(result, i, hpx_relaxed_get(&files->errors[i]));
 	hpx_result_note(result, "failed_requests", "requests that got a load error", failed);
@@ -270,9 +270,8 @@ static int run(hpx_files *files, const struct settings *settings, hpx_result *re
 	hapax_cache_destroy(files->cache);
 	hpx_oracle_fini(&files->oracle);
 	hpx_result_settle(result, files->env);
-	if (!status && hpx_relaxed_get(&files->oracle.destructors) != result->lives)
-		hpx_result_broken(result, "G3: %llu lives, but %llu destructors", (unsigned long long)result->lives,
-				  (unsigned long long)hpx_relaxed_get(&files->oracle.destructors));
+	if (!status)
+		hpx_result_destructors(result, &files->oracle, 1, result->lives);
 	hapax_env_destroy(files->env);
 	return status;
 }

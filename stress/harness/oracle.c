@@ -34,11 +34,18 @@ void hpx_oracle_enter_loader(hpx_oracle *oracle, uint64_t key, hpx_life *life)
 {
 	hpx_oracle_key *slot = &oracle->keys[key];
 
-	if (hpx_relaxed_add(&slot->loading, 1) != 0)
+	if (hpx_relaxed_add(&slot->loading, 1) != 0 && !oracle->loose)
 		hpx_relaxed_add(&oracle->double_loads, 1);
-	hpx_relaxed_add(&slot->loads, 1);
 	life->serial = hpx_relaxed_add(&oracle->serials, 1) + 1;
 	life->key = key;
+	hpx_relaxed_set(&life->state, HPX_LIFE_LOADED);
+}
+
+void hpx_oracle_born(hpx_oracle *oracle, uint64_t key, hpx_life *life)
+{
+	life->serial = hpx_relaxed_add(&oracle->serials, 1) + 1;
+	life->key = key;
+	hpx_relaxed_set(&life->seen, 1);
 	hpx_relaxed_set(&life->state, HPX_LIFE_LOADED);
 }
 
@@ -52,6 +59,8 @@ void hpx_oracle_loaded(hpx_oracle *oracle, uint64_t key, void *object)
 	hapax_weak *mine = NULL;
 	hapax_weak *previous;
 
+	if (oracle->loose)
+		return;
 	/* without memory this life goes unwitnessed by the next; the holders' word still sees it */
 	if (hapax_weak_new(object, NULL, &mine))
 		mine = NULL;
@@ -73,6 +82,8 @@ void hpx_oracle_hold(hpx_oracle *oracle, uint64_t key, hpx_life *life)
 		hpx_relaxed_add(&oracle->destroyed_in_use, 1);
 	if (!hpx_relaxed_get(&life->seen) && !hpx_relaxed_swap(&life->seen, 1))
 		hpx_relaxed_add(&oracle->lives, 1);
+	if (oracle->loose)
+		return;
 	do {
 		if (holders_of(word) && word >> HOLDER_BITS != life->serial) {
 			hpx_relaxed_add(&oracle->overlapping, 1);
@@ -89,6 +100,8 @@ void hpx_oracle_drop(hpx_oracle *oracle, uint64_t key, const hpx_life *life)
 
 	if (hpx_relaxed_get(&life->state) != HPX_LIFE_LOADED)
 		hpx_relaxed_add(&oracle->destroyed_in_use, 1);
+	if (oracle->loose)
+		return;
 	do {
 		if (!holders_of(word) || word >> HOLDER_BITS != life->serial)
 			return;

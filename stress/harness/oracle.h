@@ -46,11 +46,11 @@ typedef struct hpx_oracle_key {
 	hpx_relaxed holders; /* serial << 16 | number */
 	hpx_relaxed weak;    /* a hapax_weak * of the newest instance; owned by whoever swaps it out */
 	hpx_relaxed loading; /* loaders running */
-	hpx_relaxed loads;
 } hpx_oracle_key;
 
 typedef struct hpx_oracle {
 	uint64_t size;
+	bool loose; /* entries are removed or replaced meanwhile: only single objects are judged, not lives of a key */
 	hpx_oracle_key *keys;
 	hpx_relaxed serials;
 	hpx_relaxed lives;            /* distinct instances that a get returned */
@@ -70,6 +70,9 @@ void hpx_oracle_fini(hpx_oracle *oracle);
 /* In a loader: first thing, and last thing whatever it answers. `life` is the new instance's; begun by enter. */
 void hpx_oracle_enter_loader(hpx_oracle *oracle, uint64_t key, hpx_life *life);
 void hpx_oracle_leave_loader(hpx_oracle *oracle, uint64_t key);
+
+/* An instance that is put, not loaded: after it was made. It does not count as a life from a load. */
+void hpx_oracle_born(hpx_oracle *oracle, uint64_t key, hpx_life *life);
 
 /* After a get whose loader ran on this thread: the object is held. */
 void hpx_oracle_loaded(hpx_oracle *oracle, uint64_t key, void *object);

@@ -36,15 +36,20 @@ void hpx_result_error(hpx_result *result, int error, uint64_t count)
 	result->errors[result->errors_used++].count = count;
 }
 
-void hpx_result_oracle(hpx_result *result, const hpx_oracle *oracle)
+void hpx_result_oracles(hpx_result *result, const hpx_oracle *oracles, unsigned count)
 {
-	uint64_t in_use = hpx_relaxed_get(&oracle->destroyed_in_use);
-	uint64_t twice = hpx_relaxed_get(&oracle->destroyed_twice);
-	uint64_t double_loads = hpx_relaxed_get(&oracle->double_loads);
+	uint64_t in_use = 0;
+	uint64_t twice = 0;
+	uint64_t double_loads = 0;
 
-	result->lives = hpx_relaxed_get(&oracle->lives);
-	result->overlapping_lives = hpx_relaxed_get(&oracle->overlapping);
-	result->wrong_values = hpx_relaxed_get(&oracle->wrong);
+	for (const hpx_oracle *oracle = oracles; oracle < oracles + count; oracle++) {
+		result->lives += hpx_relaxed_get(&oracle->lives);
+		result->overlapping_lives += hpx_relaxed_get(&oracle->overlapping);
+		result->wrong_values += hpx_relaxed_get(&oracle->wrong);
+		in_use += hpx_relaxed_get(&oracle->destroyed_in_use);
+		twice += hpx_relaxed_get(&oracle->destroyed_twice);
+		double_loads += hpx_relaxed_get(&oracle->double_loads);
+	}
 	hpx_result_note(result, "duplicate_loads", "loads of one key at once", double_loads);
 	hpx_result_note(result, "destroyed_in_use", "destroyed while held", in_use);
 	hpx_result_note(result, "destroyed_twice", "destroyed twice", twice);
@@ -65,6 +70,17 @@ void hpx_result_oracle(hpx_result *result, const hpx_oracle *oracle)
 				  (unsigned long long)in_use);
 	if (twice)
 		hpx_result_broken(result, "G3: a destructor ran a second time, %llu times", (unsigned long long)twice);
+}
+
+void hpx_result_destructors(hpx_result *result, const hpx_oracle *oracles, unsigned count, uint64_t begun)
+{
+	uint64_t ran = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		ran += hpx_relaxed_get(&oracles[i].destructors);
+	if (ran != begun)
+		hpx_result_broken(result, "G3: %llu objects had a life, but %llu destructors ran", (unsigned long long)begun,
+				  (unsigned long long)ran);
 }
 
 void hpx_result_cache(hpx_result *result, hapax_cache *cache)

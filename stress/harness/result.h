@@ -54,8 +54,10 @@ void hpx_result_broken(hpx_result *result, const char *format, ...) __attribute_
 /* Load errors of one errno. */
 void hpx_result_error(hpx_result *result, int error, uint64_t count);
 
-/* Takes over what the oracle counted, and judges it. */
-void hpx_result_oracle(hpx_result *result, const hpx_oracle *oracle);
+/* Judges what the oracles counted, together; requests, loads and load errors are there already. */
+void hpx_result_oracles(hpx_result *result, const hpx_oracle *oracles, unsigned count);
+/* After the end: every life that was begun has been destroyed. `begun`: lives and put instances. */
+void hpx_result_destructors(hpx_result *result, const hpx_oracle *oracles, unsigned count, uint64_t begun);
 
 /* Compares the cache's own statistics, at rest, with what was counted from outside; takes hits from them. */
 void hpx_result_cache(hpx_result *result, hapax_cache *cache);

@@ -131,7 +131,7 @@ static void judge(hpx_replay *replay, hpx_result *result, bool finished)
 	for (unsigned i = 0; i < replay->threads; i++)
 		hpx_histogram_merge(&result->latency, &replay->workers[i].latency);
 	hpx_result_cache(result, replay->cache);
-	hpx_result_oracle(result, &replay->oracle);
+	hpx_result_oracles(result, &replay->oracle, 1);
 	hpx_result_note(result, "distinct_keys", "distinct keys", replay->trace->count);
 	hpx_result_note(result, "trace_requests", "requests in the trace", replay->trace->requests);
 	for (int i = 0; i < HPX_TRACE_ERRORS; i++)
@@ -173,9 +173,8 @@ static int run(hpx_replay *replay, const struct settings *settings, hpx_result *
 	hapax_cache_destroy(replay->cache);
 	hpx_oracle_fini(&replay->oracle);
 	hpx_result_settle(result, replay->env);
-	if (!status && hpx_relaxed_get(&replay->oracle.destructors) != result->lives)
-		hpx_result_broken(result, "G3: %llu lives, but %llu destructors", (unsigned long long)result->lives,
-				  (unsigned long long)hpx_relaxed_get(&replay->oracle.destructors));
+	if (!status)
+		hpx_result_destructors(result, &replay->oracle, 1, result->lives);
 	hapax_env_destroy(replay->env);
 	return status;
 }
