@@ -38,10 +38,7 @@ static int list_add(struct list *list, const char *path, uint64_t size)
 }
 
 /* Sorted folders: the same tree gives the same list, so that a seed means the same run. */
-static int by_name(const FTSENT **a, const FTSENT **b)
-{
-	return strcmp((*a)->fts_name, (*b)->fts_name);
-}
+static int by_name(const FTSENT **a, const FTSENT **b) { return strcmp((*a)->fts_name, (*b)->fts_name); }
 
 static int by_size_falling(const void *a, const void *b)
 {
@@ -140,11 +137,12 @@ int hpx_paths_collect(hpx_paths *paths, const char *root, uint64_t max_files, ui
 		return hpx_input_error("files", "--root: '%s' cannot be listed: %s", root, strerror(error));
 	}
 	if (!paths->count)
-		return hpx_input_error("files",
-				       "--root: no regular files of at most %llu bytes below '%s' (%llu are larger, %llu "
-				       "folders could not be read)",
-				       (unsigned long long)max_bytes, root, (unsigned long long)paths->too_large,
-				       (unsigned long long)paths->unreadable_folders);
+		return hpx_input_error(
+			"files",
+			"--root: no regular files of at most %llu bytes below '%s' (%llu are larger, %llu "
+			"folders could not be read)",
+			(unsigned long long)max_bytes, root, (unsigned long long)paths->too_large,
+			(unsigned long long)paths->unreadable_folders);
 	return 0;
 }
 

@@ -35,11 +35,11 @@ int hpx_files_main(int argc, char **argv);
 /* --- collect.c --- */
 
 typedef struct hpx_paths {
-	char **paths;   /* the most popular first: shuffled by the seed */
+	char **paths; /* the most popular first: shuffled by the seed */
 	uint64_t count;
-	uint64_t *large;      /* indices of the largest files: what storms ask for */
+	uint64_t *large; /* indices of the largest files: what storms ask for */
 	uint64_t large_count;
-	uint64_t seen;        /* regular files met, before limits */
+	uint64_t seen; /* regular files met, before limits */
 	uint64_t too_large, unreadable_folders;
 } hpx_paths;
 
@@ -66,14 +66,14 @@ typedef struct hpx_file_id {
 
 typedef struct hpx_file {
 	hpx_life life;
-	int fd; /* -1: not open */
+	int fd;			  /* -1: not open */
 	const unsigned char *map; /* NULL: empty file, or not mapped */
 	hpx_file_id id;
-	bool young;            /* modified so recently that its time of modification may not tell the next change */
-	uint64_t word;         /* id and digest, 32 bits each, for hpx_files.reference */
-	uint64_t first;        /* checksum of the first HPX_FILES_FIRST bytes */
+	bool young;	/* modified so recently that its time of modification may not tell the next change */
+	uint64_t word;	/* id and digest, 32 bits each, for hpx_files.reference */
+	uint64_t first; /* checksum of the first HPX_FILES_FIRST bytes */
 	unsigned char digest[HPX_FILES_DIGEST];
-	uint64_t seal;         /* checksum of the digest, the key and the serial number */
+	uint64_t seal; /* checksum of the digest, the key and the serial number */
 } hpx_file;
 
 typedef struct hpx_files {
@@ -85,14 +85,14 @@ typedef struct hpx_files {
 	hpx_oracle oracle;
 	hpx_zipf zipf;
 	EVP_MD *sha256;
-	hpx_relaxed *reference; /* per path: hpx_file.word of the first load; 0: none yet */
-	hpx_relaxed storm;      /* number << 32 | path index: all threads ask for that path next */
-	struct hpx_files_worker *workers; /* one per thread, and the last one for the main thread */
+	hpx_relaxed *reference;		      /* per path: hpx_file.word of the first load; 0: none yet */
+	hpx_relaxed storm;		      /* number << 32 | path index: all threads ask for that path next */
+	struct hpx_files_worker *workers;     /* one per thread, and the last one for the main thread */
 	hpx_relaxed errors[HPX_FILES_ERRORS]; /* loads that failed, by errno */
-	hpx_relaxed changed;    /* files seen with other contents than before, rightly */
-	hpx_relaxed shrunk;     /* mapped bytes that were gone when a user looked */
-	hpx_relaxed bad_errors; /* gets whose load error was not one of the loader's */
-	hpx_relaxed unexpected; /* gets with a status that nothing here can cause */
+	hpx_relaxed changed;		      /* files seen with other contents than before, rightly */
+	hpx_relaxed shrunk;		      /* mapped bytes that were gone when a user looked */
+	hpx_relaxed bad_errors;		      /* gets whose load error was not one of the loader's */
+	hpx_relaxed unexpected;		      /* gets with a status that nothing here can cause */
 	hpx_relaxed unexpected_status;
 } hpx_files;
 
@@ -109,8 +109,8 @@ typedef struct hpx_files_worker {
 	hpx_files *files;
 	hpx_rng rng;
 	uint64_t storm_seen;
-	uint64_t wanted;    /* the path that this thread asks for now */
-	bool loaded;        /* its own loader ran in the get that is in progress */
+	uint64_t wanted; /* the path that this thread asks for now */
+	bool loaded;	 /* its own loader ran in the get that is in progress */
 	EVP_MD_CTX *digest;
 	unsigned char *chunk; /* HPX_FILES_CHUNK bytes */
 	hpx_file *held[HPX_FILES_HELD];

@@ -24,14 +24,18 @@ static int parse(struct settings *settings, int argc, char **argv)
 {
 	const hpx_option options[] = {
 		{"root", HPX_OPTION_TEXT, &settings->root, 0, 0, "DIR", "whose files to use (default /usr)"},
-		{"threads", HPX_OPTION_NUMBER, &settings->threads, 1, 1024, "N", "threads (default twice the processors)"},
+		{"threads", HPX_OPTION_NUMBER, &settings->threads, 1, 1024, "N",
+		 "threads (default twice the processors)"},
 		{"seconds", HPX_OPTION_REAL, &settings->seconds, 0.01, 1e6, "S", "how long (default 10)"},
 		{"seed", HPX_OPTION_NUMBER, &settings->seed, 0, 0, "N", "of all random choices (default: random)"},
-		{"json", HPX_OPTION_TEXT, &settings->json, 0, 0, "FILE", "write the result as JSON; '-': standard output"},
-		{"max-files", HPX_OPTION_NUMBER, &settings->max_files, 1, 1000000, "N", "files to use at most (default 20000)"},
+		{"json", HPX_OPTION_TEXT, &settings->json, 0, 0, "FILE",
+		 "write the result as JSON; '-': standard output"},
+		{"max-files", HPX_OPTION_NUMBER, &settings->max_files, 1, 1000000, "N",
+		 "files to use at most (default 20000)"},
 		{"max-bytes", HPX_OPTION_BYTES, &settings->max_bytes, 0, 1099511627776.0, "N",
 		 "largest file to use (default 1M)"},
-		{"zipf", HPX_OPTION_REAL, &settings->zipf, 0, 10, "S", "exponent of the popularity of files (default 0.99)"},
+		{"zipf", HPX_OPTION_REAL, &settings->zipf, 0, 10, "S",
+		 "exponent of the popularity of files (default 0.99)"},
 		{NULL, HPX_OPTION_FLAG, NULL, 0, 0, NULL, NULL},
 	};
 	const hpx_usage usage = {
@@ -63,7 +67,8 @@ static int check_file_limit(const struct settings *settings)
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < needed)
-		return hpx_input_error("files", "--threads: %llu threads need %llu open files; the limit is %llu (ulimit -n)",
+		return hpx_input_error("files",
+				       "--threads: %llu threads need %llu open files; the limit is %llu (ulimit -n)",
 				       (unsigned long long)settings->threads, (unsigned long long)needed,
 				       (unsigned long long)limit.rlim_cur);
 	return 0;
@@ -94,7 +99,8 @@ static void fill_progress(char *line, size_t size, double seconds, void *ctx)
 	char errors[32];
 
 	sum_up(files, &sums, &failed);
-	snprintf(line, size, "%s requests (%s/s)  %s loads, %s errors  %zu alive  %llu overlaps", hpx_grouped(requests, sums.requests),
+	snprintf(line, size, "%s requests (%s/s)  %s loads, %s errors  %zu alive  %llu overlaps",
+		 hpx_grouped(requests, sums.requests),
 		 hpx_grouped(rate, seconds > 0 ? (uint64_t)((double)sums.requests / seconds) : 0),
 		 hpx_grouped(loads, sums.loads), hpx_grouped(errors, sums.load_errors), hapax_cache_size(files->cache),
 		 (unsigned long long)hpx_relaxed_get(&files->oracle.overlapping));
@@ -161,7 +167,8 @@ static void compare_sample(hpx_files *files, hpx_result *result)
 	if (different)
 		hpx_result_broken(result, "%llu digests differ from those of sha256sum", (unsigned long long)different);
 	if (error)
-		fprintf(stderr, "hapax-stress files: sha256sum could not be run, digests are unchecked: %s\n", strerror(error));
+		fprintf(stderr, "hapax-stress files: sha256sum could not be run, digests are unchecked: %s\n",
+			strerror(error));
 }
 
 static int open_cache(hpx_files *files, const hapax_type *type)
@@ -240,8 +247,12 @@ static void judge(hpx_files *files, hpx_result *result)
 
 static int run(hpx_files *files, const struct settings *settings, hpx_result *result)
 {
-	const hapax_type type = {HAPAX_TYPE_INIT,	    .name = "file", .size = sizeof(hpx_file),
-				 .align = _Alignof(hpx_file), .destroy = hpx_file_destroy, .arg = files};
+	const hapax_type type = {HAPAX_TYPE_INIT,
+				 .name = "file",
+				 .size = sizeof(hpx_file),
+				 .align = _Alignof(hpx_file),
+				 .destroy = hpx_file_destroy,
+				 .arg = files};
 	hpx_team team = {
 		.threads = files->threads,
 		.seconds = settings->seconds,
@@ -302,7 +313,8 @@ int hpx_files_main(int argc, char **argv)
 	if (!status)
 		status = check_file_limit(&settings);
 	if (!status)
-		status = hpx_paths_collect(&files.paths, settings.root, settings.max_files, settings.max_bytes, settings.seed);
+		status = hpx_paths_collect(&files.paths, settings.root, settings.max_files, settings.max_bytes,
+					   settings.seed);
 	if (status)
 		return status;
 	hpx_guard_install();

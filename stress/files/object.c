@@ -76,7 +76,8 @@ static int digest_file(hpx_file *file, hpx_files_worker *worker)
 		if (hpx_guarded_copy(worker->chunk, file->map + at, length))
 			return EIO;
 		if (at == 0)
-			file->first = hpx_checksum(worker->chunk, length < HPX_FILES_FIRST ? length : HPX_FILES_FIRST, 0);
+			file->first =
+				hpx_checksum(worker->chunk, length < HPX_FILES_FIRST ? length : HPX_FILES_FIRST, 0);
 		if (EVP_DigestUpdate(worker->digest, worker->chunk, length) != 1)
 			return EIO;
 	}

@@ -11,7 +11,7 @@ _Thread_local hpx_files_worker *hpx_files_self;
 
 enum {
 	STORM_EVERY = 512, /* requests of one thread between the storms that it calls */
-	LOOK_EVERY = 16    /* gets between two looks at the mapped bytes */
+	LOOK_EVERY = 16	   /* gets between two looks at the mapped bytes */
 };
 
 int hpx_files_worker_init(hpx_files_worker *worker, hpx_files *files, unsigned index)

@@ -32,8 +32,8 @@ static void print_help(const hpx_usage *usage)
 			 option->metavar ? option->metavar : "");
 		printf("  %-20s %s\n", left, option->help);
 	}
-	printf("  %-20s %s\n\nExit status: 0 all promises held, 1 one was broken, 2 bad input or environment.\n", "--help",
-	       "this text");
+	printf("  %-20s %s\n\nExit status: 0 all promises held, 1 one was broken, 2 bad input or environment.\n",
+	       "--help", "this text");
 }
 
 static bool in_range(const hpx_option *option, double value)
@@ -44,16 +44,16 @@ static bool in_range(const hpx_option *option, double value)
 static int bad_value(const hpx_usage *usage, const hpx_option *option, const char *text, const char *what)
 {
 	if (option->max != 0)
-		return hpx_input_error(usage->command, "--%s: '%s' is not %s from %.15g to %.15g", option->name, text, what,
-				       option->min, option->max);
+		return hpx_input_error(usage->command, "--%s: '%s' is not %s from %.15g to %.15g", option->name, text,
+				       what, option->min, option->max);
 	return hpx_input_error(usage->command, "--%s: '%s' is not %s", option->name, text, what);
 }
 
 /* A whole number, or a number of bytes; -1: stored. */
 static int store_number(const hpx_usage *usage, const hpx_option *option, const char *text)
 {
-	const char *what = option->kind == HPX_OPTION_BYTES ? "a number of bytes (k, M and G are understood)"
-							   : "a whole number";
+	const char *what =
+		option->kind == HPX_OPTION_BYTES ? "a number of bytes (k, M and G are understood)" : "a whole number";
 	bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
 	unsigned long long number;
 	unsigned shift = 0;

@@ -17,13 +17,13 @@ typedef enum hpx_option_kind {
 	HPX_OPTION_BYTES,  /* uint64_t; a number with an optional k, M or G (powers of 1024) */
 	HPX_OPTION_REAL,   /* double */
 	HPX_OPTION_TEXT,   /* const char *; not empty */
-	HPX_OPTION_FLAG    /* bool; takes no value */
+	HPX_OPTION_FLAG	   /* bool; takes no value */
 } hpx_option_kind;
 
 typedef struct hpx_option {
 	const char *name; /* without the dashes; NULL ends a table */
 	hpx_option_kind kind;
-	void *to;            /* keeps its default when the option is not given */
+	void *to;	     /* keeps its default when the option is not given */
 	double min, max;     /* inclusive; for numbers. max 0: no limits */
 	const char *metavar; /* for --help */
 	const char *help;

@@ -5,10 +5,7 @@
 
 enum { HOLDER_BITS = 16 };
 
-static uint64_t holders_of(uint64_t word)
-{
-	return word & ((1u << HOLDER_BITS) - 1);
-}
+static uint64_t holders_of(uint64_t word) { return word & ((1u << HOLDER_BITS) - 1); }
 
 int hpx_oracle_init(hpx_oracle *oracle, uint64_t keys)
 {

@@ -35,7 +35,7 @@
 /* The part of every payload that the oracle owns. */
 typedef struct hpx_life {
 	uint64_t serial;   /* of this instance, never reused; 0 means not begun */
-	uint64_t key;      /* index */
+	uint64_t key;	   /* index */
 	hpx_relaxed state; /* LOADED, then DESTROYED */
 	hpx_relaxed seen;  /* 1 once a get has returned it */
 } hpx_life;
@@ -53,13 +53,13 @@ typedef struct hpx_oracle {
 	bool loose; /* entries are removed or replaced meanwhile: only single objects are judged, not lives of a key */
 	hpx_oracle_key *keys;
 	hpx_relaxed serials;
-	hpx_relaxed lives;            /* distinct instances that a get returned */
+	hpx_relaxed lives;	      /* distinct instances that a get returned */
 	hpx_relaxed destructors;      /* that ran */
 	hpx_relaxed overlapping;      /* lives that overlapped */
-	hpx_relaxed wrong;            /* values that were not what they should be */
+	hpx_relaxed wrong;	      /* values that were not what they should be */
 	hpx_relaxed destroyed_in_use; /* held objects whose destructor has been entered */
 	hpx_relaxed destroyed_twice;
-	hpx_relaxed double_loads;     /* loaders that met another loader of the same key */
+	hpx_relaxed double_loads; /* loaders that met another loader of the same key */
 } hpx_oracle;
 
 /* Returns 0, or -1 without memory. */

@@ -47,9 +47,6 @@ static inline bool hpx_relaxed_cas(hpx_relaxed *word, uint64_t *expected, uint64
 }
 
 /* For counters with one writer: no locked instruction on the path that is measured. */
-static inline void hpx_relaxed_bump(hpx_relaxed *word)
-{
-	hpx_relaxed_set(word, hpx_relaxed_get(word) + 1);
-}
+static inline void hpx_relaxed_bump(hpx_relaxed *word) { hpx_relaxed_set(word, hpx_relaxed_get(word) + 1); }
 
 #endif

@@ -13,10 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-FILE *hpx_human(const char *json)
-{
-	return json && !strcmp(json, "-") ? stderr : stdout;
-}
+FILE *hpx_human(const char *json) { return json && !strcmp(json, "-") ? stderr : stdout; }
 
 char *hpx_grouped(char *buffer, uint64_t number)
 {
@@ -71,10 +68,7 @@ static uint64_t leaked(const hpx_result *result)
 	return result->env.objects_born > freed ? result->env.objects_born - freed : 0;
 }
 
-static void row(FILE *to, const char *label, const char *text)
-{
-	fprintf(to, "  %-28s %24s\n", label, text);
-}
+static void row(FILE *to, const char *label, const char *text) { fprintf(to, "  %-28s %24s\n", label, text); }
 
 static void row_count(FILE *to, const char *label, uint64_t number)
 {

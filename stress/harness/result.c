@@ -79,8 +79,8 @@ void hpx_result_destructors(hpx_result *result, const hpx_oracle *oracles, unsig
 	for (unsigned i = 0; i < count; i++)
 		ran += hpx_relaxed_get(&oracles[i].destructors);
 	if (ran != begun)
-		hpx_result_broken(result, "G3: %llu objects had a life, but %llu destructors ran", (unsigned long long)begun,
-				  (unsigned long long)ran);
+		hpx_result_broken(result, "G3: %llu objects had a life, but %llu destructors ran",
+				  (unsigned long long)begun, (unsigned long long)ran);
 }
 
 void hpx_result_cache(hpx_result *result, hapax_cache *cache)

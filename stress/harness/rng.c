@@ -34,15 +34,9 @@ uint64_t hpx_seed_random(void)
 }
 
 /* expm1(x) / x and log1p(x) / x, also where x is 0: they make exponent 1 no special case. */
-static double expm1_over(double x)
-{
-	return fabs(x) > 1e-8 ? expm1(x) / x : 1.0 + x / 2.0 * (1.0 + x / 3.0);
-}
+static double expm1_over(double x) { return fabs(x) > 1e-8 ? expm1(x) / x : 1.0 + x / 2.0 * (1.0 + x / 3.0); }
 
-static double log1p_over(double x)
-{
-	return fabs(x) > 1e-8 ? log1p(x) / x : 1.0 - x * (0.5 - x / 3.0);
-}
+static double log1p_over(double x) { return fabs(x) > 1e-8 ? log1p(x) / x : 1.0 - x * (0.5 - x / 3.0); }
 
 /* The integral of x^-exponent, and its inverse. */
 static double integral(const hpx_zipf *zipf, double x)

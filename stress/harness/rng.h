@@ -42,15 +42,9 @@ static inline uint64_t hpx_rng_below(hpx_rng *rng, uint64_t n)
 }
 
 /* Once in `n` times. */
-static inline int hpx_rng_once_in(hpx_rng *rng, uint64_t n)
-{
-	return hpx_rng_below(rng, n) == 0;
-}
+static inline int hpx_rng_once_in(hpx_rng *rng, uint64_t n) { return hpx_rng_below(rng, n) == 0; }
 
-static inline double hpx_rng_unit(hpx_rng *rng)
-{
-	return (double)(hpx_rng_next(rng) >> 11) * 0x1p-53;
-}
+static inline double hpx_rng_unit(hpx_rng *rng) { return (double)(hpx_rng_next(rng) >> 11) * 0x1p-53; }
 
 /* A checksum of bytes: finds accidents, keeps out nobody. */
 uint64_t hpx_checksum(const void *data, size_t size, uint64_t seed);
@@ -69,6 +63,6 @@ typedef struct hpx_zipf {
 } hpx_zipf;
 
 void hpx_zipf_init(hpx_zipf *zipf, uint64_t n, double exponent); /* n >= 1, exponent >= 0 */
-uint64_t hpx_zipf_next(const hpx_zipf *zipf, hpx_rng *rng);      /* 0 .. n-1, 0 the most frequent */
+uint64_t hpx_zipf_next(const hpx_zipf *zipf, hpx_rng *rng);	 /* 0 .. n-1, 0 the most frequent */
 
 #endif

@@ -24,20 +24,11 @@ uint64_t hpx_now(void)
 	return (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
 }
 
-bool hpx_stopping(void)
-{
-	return hpx_relaxed_get(&stopping);
-}
+bool hpx_stopping(void) { return hpx_relaxed_get(&stopping); }
 
-void hpx_stop(void)
-{
-	hpx_relaxed_set(&stopping, 1);
-}
+void hpx_stop(void) { hpx_relaxed_set(&stopping, 1); }
 
-bool hpx_interrupted(void)
-{
-	return hpx_relaxed_get(&interrupted);
-}
+bool hpx_interrupted(void) { return hpx_relaxed_get(&interrupted); }
 
 static void on_interrupt(int signal_number)
 {
@@ -103,10 +94,7 @@ static void open_gate(struct gate *gate, bool cancelled)
 	pthread_mutex_unlock(&gate->mutex);
 }
 
-static double seconds_since(uint64_t start)
-{
-	return (double)(hpx_now() - start) / (double)NS_PER_SECOND;
-}
+static double seconds_since(uint64_t start) { return (double)(hpx_now() - start) / (double)NS_PER_SECOND; }
 
 /* On a terminal one line that is rewritten; otherwise a plain line per second, later per ten seconds. */
 static void show_progress(const hpx_progress *progress, double seconds, double *next, bool terminal)
@@ -166,7 +154,8 @@ int hpx_team_run(const char *command, hpx_team *team)
 	hpx_relaxed_set(&returned, 0);
 	hpx_relaxed_set(&stopping, hpx_interrupted());
 	for (; started < team->threads; started++) {
-		members[started] = (struct member){.team = team, .gate = &gate, .returned = &returned, .index = started};
+		members[started] =
+			(struct member){.team = team, .gate = &gate, .returned = &returned, .index = started};
 		error = pthread_create(&members[started].thread, NULL, member_main, &members[started]);
 		if (error)
 			break;

@@ -21,17 +21,21 @@ struct settings {
 static int parse(struct settings *settings, int argc, char **argv)
 {
 	const hpx_option options[] = {
-		{"threads", HPX_OPTION_NUMBER, &settings->threads, 1, 1024, "N", "threads (default three times the processors)"},
+		{"threads", HPX_OPTION_NUMBER, &settings->threads, 1, 1024, "N",
+		 "threads (default three times the processors)"},
 		{"seconds", HPX_OPTION_REAL, &settings->seconds, 0.01, 1e7, "S", "how long (default 10)"},
 		{"seed", HPX_OPTION_NUMBER, &settings->seed, 0, 0, "N", "of all random choices (default: random)"},
 		{"keys", HPX_OPTION_NUMBER, &settings->keys, 1, 10000000, "N", "keys of each cache (default 256)"},
-		{"zipf", HPX_OPTION_REAL, &settings->zipf, 0, 10, "S", "exponent of the popularity of keys (default 1.1)"},
-		{"json", HPX_OPTION_TEXT, &settings->json, 0, 0, "FILE", "write the result as JSON; '-': standard output"},
+		{"zipf", HPX_OPTION_REAL, &settings->zipf, 0, 10, "S",
+		 "exponent of the popularity of keys (default 1.1)"},
+		{"json", HPX_OPTION_TEXT, &settings->json, 0, 0, "FILE",
+		 "write the result as JSON; '-': standard output"},
 		{NULL, HPX_OPTION_FLAG, NULL, 0, 0, NULL, NULL},
 	};
 	const hpx_usage usage = {
 		"torture",
-		"Three caches under every call at once, with loaders that fail and threads that vanish in them, judged\n"
+		"Three caches under every call at once, with loaders that fail and threads that vanish in them, "
+		"judged\n"
 		"by oracles: one live object per key, one load per life, one destruction per object, callbacks once,\n"
 		"nothing leaked.",
 		NULL,
@@ -84,8 +88,12 @@ static int open_caches(hpx_torture *torture)
 	for (unsigned i = 0; !status && i < HPX_CACHES; i++) {
 		hapax_cache_options options = {HAPAX_CACHE_OPTIONS_INIT};
 
-		torture->types[i] = (hapax_type){HAPAX_TYPE_INIT, .name = names[i], .size = sizeof(hpx_thing),
-						 .align = _Alignof(hpx_thing), .destroy = hpx_thing_destroy, .arg = torture};
+		torture->types[i] = (hapax_type){HAPAX_TYPE_INIT,
+						 .name = names[i],
+						 .size = sizeof(hpx_thing),
+						 .align = _Alignof(hpx_thing),
+						 .destroy = hpx_thing_destroy,
+						 .arg = torture};
 		options.env = torture->env;
 		options.name = names[i];
 		options.type = &torture->types[i];
@@ -171,13 +179,15 @@ static void judge(hpx_torture *torture, hpx_result *result)
 	}
 	if (loads != result->loads || failures != result->load_errors)
 		hpx_result_broken(result, "statistics: %llu loads and %llu failures, but %llu and %llu were counted",
-				  (unsigned long long)loads, (unsigned long long)failures, (unsigned long long)result->loads,
-				  (unsigned long long)result->load_errors);
+				  (unsigned long long)loads, (unsigned long long)failures,
+				  (unsigned long long)result->loads, (unsigned long long)result->load_errors);
 	hpx_result_oracles(result, torture->oracles, HPX_CACHES);
-	hpx_result_note(result, "threads_vanished", "threads that vanished in a loader", hpx_relaxed_get(&torture->vanished));
+	hpx_result_note(result, "threads_vanished", "threads that vanished in a loader",
+			hpx_relaxed_get(&torture->vanished));
 	broken_if(result, &torture->exclusive_overlaps, "exclusive_overlaps",
 		  "G9: an exclusive instance was created before the old one was gone");
-	broken_if(result, &torture->bad_callbacks, "bad_callbacks", "G3: a callback or ctx_free ran twice, late or not at all");
+	broken_if(result, &torture->bad_callbacks, "bad_callbacks",
+		  "G3: a callback or ctx_free ran twice, late or not at all");
 	broken_if(result, &torture->bad_upgrades, "bad_upgrades", "an upgrade gave a dead or another object");
 	hpx_result_note(result, "unexpected", NULL, hpx_relaxed_get(&torture->unexpected));
 	if (hpx_relaxed_get(&torture->unexpected))
@@ -250,8 +260,8 @@ int hpx_torture_main(int argc, char **argv)
 		result.threads = torture.threads;
 		result.alive_bytes = (torture.threads + 1) * 2 * (HPX_TORTURE_HELD + HPX_TORTURE_WEAKS + 4) *
 				     (sizeof(hpx_thing) + OBJECT_OVERHEAD);
-		fprintf(hpx_human(settings.json), "%u threads, %llu keys in each of 3 caches, seed 0x%llx\n", torture.threads,
-			(unsigned long long)settings.keys, (unsigned long long)settings.seed);
+		fprintf(hpx_human(settings.json), "%u threads, %llu keys in each of 3 caches, seed 0x%llx\n",
+			torture.threads, (unsigned long long)settings.keys, (unsigned long long)settings.seed);
 		status = run(&torture, &settings, &result);
 	}
 	if (!status)

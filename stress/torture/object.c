@@ -7,10 +7,7 @@
 
 enum { FAIL_EVERY = 16, NOVALUE_EVERY = 32, LINGER_EVERY = 4 };
 
-static uint64_t check_of(const hpx_thing *thing)
-{
-	return hpx_mix64(thing->life.key ^ hpx_mix64(thing->life.serial));
-}
+static uint64_t check_of(const hpx_thing *thing) { return hpx_mix64(thing->life.key ^ hpx_mix64(thing->life.serial)); }
 
 /* Some user code takes its time: the scheduler's turn is where the races are. */
 static void linger(void)

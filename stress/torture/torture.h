@@ -35,9 +35,9 @@ enum { HPX_TORTURE_HELD = 6, HPX_TORTURE_WEAKS = 8, HPX_TORTURE_SCRATCH = 16 };
 typedef struct hpx_thing {
 	hpx_life life;
 	unsigned cache;
-	bool exclusive;           /* its begin was counted in hpx_torture.existing */
-	uint64_t check;           /* of key and serial, written plainly: a sanitizer sees a missing edge */
-	struct hpx_thing *depends; /* a PURE object that this one holds */
+	bool exclusive;			       /* its begin was counted in hpx_torture.existing */
+	uint64_t check;			       /* of key and serial, written plainly: a sanitizer sees a missing edge */
+	struct hpx_thing *depends;	       /* a PURE object that this one holds */
 	uint32_t scratch[HPX_TORTURE_SCRATCH]; /* each early thread writes its own, plainly; the destructor reads all */
 } hpx_thing;
 
@@ -63,7 +63,8 @@ typedef struct hpx_torture {
 	uint64_t keys, seed;
 	unsigned threads;
 	struct hpx_torturer *torturers;
-	hpx_relaxed exclusive_overlaps, unexpected, unexpected_status, bad_callbacks, bad_upgrades, put_instances, vanished;
+	hpx_relaxed exclusive_overlaps, unexpected, unexpected_status, bad_callbacks, bad_upgrades, put_instances,
+		vanished;
 } hpx_torture;
 
 typedef struct hpx_torturer {
@@ -72,8 +73,8 @@ typedef struct hpx_torturer {
 	hpx_rng rng;
 	hpx_thing *held[HPX_TORTURE_HELD];
 	hpx_handle handles[HPX_TORTURE_WEAKS];
-	uint64_t pure_loads;   /* of this thread: tells whether a get ran its own loader */
-	bool vanish;           /* the next PURE loader on this thread ends the thread */
+	uint64_t pure_loads;	    /* of this thread: tells whether a get ran its own loader */
+	bool vanish;		    /* the next PURE loader on this thread ends the thread */
 	struct hpx_torturer *guest; /* for the short threads that this one starts; NULL for a guest */
 	hpx_relaxed requests, loads, load_errors;
 	hpx_histogram latency;

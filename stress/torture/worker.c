@@ -182,8 +182,8 @@ static void put(hpx_torturer *self, uint64_t key)
 			unexpected(torture, status);
 		keep(self, thing);
 	} else {
-		status = hapax_cache_get_or_put(torture->caches[HPX_MIXED], key_for(&bytes, HPX_MIXED, key), thing, &object,
-						NULL);
+		status = hapax_cache_get_or_put(torture->caches[HPX_MIXED], key_for(&bytes, HPX_MIXED, key), thing,
+						&object, NULL);
 		if (status)
 			unexpected(torture, status);
 		else

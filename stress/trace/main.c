@@ -22,17 +22,23 @@ struct settings {
 static int parse(struct settings *settings, int argc, char **argv)
 {
 	const hpx_option options[] = {
-		{"threads", HPX_OPTION_NUMBER, &settings->threads, 1, 1024, "N", "threads (default twice the processors)"},
-		{"seconds", HPX_OPTION_REAL, &settings->seconds, 0.01, 1e6, "S", "stop after that (default: at the end of the trace)"},
+		{"threads", HPX_OPTION_NUMBER, &settings->threads, 1, 1024, "N",
+		 "threads (default twice the processors)"},
+		{"seconds", HPX_OPTION_REAL, &settings->seconds, 0.01, 1e6, "S",
+		 "stop after that (default: at the end of the trace)"},
 		{"seed", HPX_OPTION_NUMBER, &settings->seed, 0, 0, "N", "of the cache's hash (default: random)"},
-		{"json", HPX_OPTION_TEXT, &settings->json, 0, 0, "FILE", "write the result as JSON; '-': standard output"},
-		{"db", HPX_OPTION_TEXT, &settings->db, 0, 0, "PATH", "create the database there, and leave it (default: a temporary file)"},
-		{"blob", HPX_OPTION_BYTES, &settings->blob, 0, 16777216, "BYTES", "size of the value of each key (default 256)"},
+		{"json", HPX_OPTION_TEXT, &settings->json, 0, 0, "FILE",
+		 "write the result as JSON; '-': standard output"},
+		{"db", HPX_OPTION_TEXT, &settings->db, 0, 0, "PATH",
+		 "create the database there, and leave it (default: a temporary file)"},
+		{"blob", HPX_OPTION_BYTES, &settings->blob, 0, 16777216, "BYTES",
+		 "size of the value of each key (default 256)"},
 		{NULL, HPX_OPTION_FLAG, NULL, 0, 0, NULL, NULL},
 	};
 	const hpx_usage usage = {
 		"trace",
-		"Replays FILE (zstd of little-endian 64-bit keys, *.u64.zst) from several threads, each of which takes\n"
+		"Replays FILE (zstd of little-endian 64-bit keys, *.u64.zst) from several threads, each of which "
+		"takes\n"
 		"every Nth chunk of it, against a cache whose loader reads a blob per key from SQLite. Every value is\n"
 		"verified. Each thread holds the last 64 objects it asked for.",
 		"FILE",
@@ -102,7 +108,8 @@ static int prepare(hpx_replay *replay)
 {
 	replay->workers = calloc(replay->threads, sizeof(*replay->workers));
 	if (!replay->workers || hpx_oracle_init(&replay->oracle, replay->trace->count))
-		return hpx_input_error("trace", "out of memory for %llu keys", (unsigned long long)replay->trace->count);
+		return hpx_input_error("trace", "out of memory for %llu keys",
+				       (unsigned long long)replay->trace->count);
 	for (unsigned i = 0; i < replay->threads; i++) {
 		replay->workers[i].replay = replay;
 		replay->workers[i].expected = malloc(replay->blob ? replay->blob : 1);
@@ -204,8 +211,8 @@ int hpx_trace_main(int argc, char **argv)
 	if (status)
 		return status;
 	fprintf(hpx_human(settings.json), "%s requests for %s keys, %llu threads, seed 0x%llx\n",
-		hpx_grouped(requests, trace.requests), hpx_grouped(keys, trace.count), (unsigned long long)settings.threads,
-		(unsigned long long)settings.seed);
+		hpx_grouped(requests, trace.requests), hpx_grouped(keys, trace.count),
+		(unsigned long long)settings.threads, (unsigned long long)settings.seed);
 	status = hpx_store_create(&store, settings.db, &trace, settings.blob);
 	if (!status) {
 		replay.trace = &trace;
@@ -215,7 +222,8 @@ int hpx_trace_main(int argc, char **argv)
 		result.command = "trace";
 		result.seed = settings.seed;
 		result.threads = replay.threads;
-		result.alive_bytes = settings.threads * (HPX_TRACE_RING + 2) * (sizeof(hpx_row) + settings.blob + OBJECT_OVERHEAD);
+		result.alive_bytes =
+			settings.threads * (HPX_TRACE_RING + 2) * (sizeof(hpx_row) + settings.blob + OBJECT_OVERHEAD);
 		status = prepare(&replay);
 		if (!status)
 			status = run(&replay, &settings, &result);

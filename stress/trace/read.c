@@ -18,9 +18,9 @@ struct reader {
 	const char *path;
 	FILE *file;
 	ZSTD_DStream *stream;
-	void *buffer;        /* compressed input */
+	void *buffer; /* compressed input */
 	size_t buffer_size;
-	uint64_t consumed;   /* offset in the file of buffer[0] */
+	uint64_t consumed;    /* offset in the file of buffer[0] */
 	unsigned char *bytes; /* decompressed */
 	size_t count, room;
 };
@@ -97,9 +97,10 @@ static int read_all(struct reader *reader)
 	if (reader->count == 0)
 		return bad(reader, reader->consumed, "the trace has no keys");
 	if (reader->count % 8)
-		return hpx_input_error("trace",
-				       "%s: offset %llu: %zu decompressed bytes are not a whole number of 8-byte keys (%zu too many)",
-				       reader->path, (unsigned long long)reader->consumed, reader->count, reader->count % 8);
+		return hpx_input_error(
+			"trace",
+			"%s: offset %llu: %zu decompressed bytes are not a whole number of 8-byte keys (%zu too many)",
+			reader->path, (unsigned long long)reader->consumed, reader->count, reader->count % 8);
 	return 0;
 }
 

@@ -157,7 +157,8 @@ hpx_store_reader *hpx_store_open(const hpx_store *store)
 
 	/* immutable: nobody writes any more, so readers need no file locks */
 	if (reader && uri)
-		status = sqlite3_open_v2(uri, &reader->database, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI, NULL);
+		status = sqlite3_open_v2(uri, &reader->database,
+					 SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_URI, NULL);
 	if (status == SQLITE_OK)
 		status = sqlite3_exec(reader->database, "PRAGMA mmap_size = 1073741824", NULL, NULL, NULL);
 	if (status == SQLITE_OK)

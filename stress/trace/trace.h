@@ -28,8 +28,8 @@ int hpx_trace_main(int argc, char **argv);
 typedef struct hpx_trace {
 	uint64_t requests;
 	uint32_t *order; /* per request: index into `keys` */
-	uint64_t count;  /* distinct keys */
-	uint64_t *keys;  /* sorted */
+	uint64_t count;	 /* distinct keys */
+	uint64_t *keys;	 /* sorted */
 } hpx_trace;
 
 /* Returns 0, or HPX_EXIT_INPUT after a message with file, offset and reason. */
@@ -88,8 +88,8 @@ typedef struct hpx_replay_worker {
 	hpx_replay *replay;
 	hpx_store_reader *reader;
 	unsigned char *expected; /* room for one blob */
-	uint64_t wanted;         /* index of the key that this thread asks for now */
-	bool loaded;             /* its own loader ran in the get that is in progress */
+	uint64_t wanted;	 /* index of the key that this thread asks for now */
+	bool loaded;		 /* its own loader ran in the get that is in progress */
 	hpx_row *ring[HPX_TRACE_RING];
 	hpx_relaxed requests, loads, load_errors; /* written by this thread, read by the progress line */
 	hpx_histogram latency;
