@@ -61,7 +61,8 @@ enum { HPX_FILES_ERRORS = 134, HPX_FILES_CHUNK = 65536, HPX_FILES_FIRST = 4096, 
 /* What makes a file the one it was. */
 typedef struct hpx_file_id {
 	uint64_t device, inode, size;
-	int64_t seconds, nanoseconds; /* of the modification */
+	int64_t modified, modified_ns;
+	int64_t changed, changed_ns; /* of the inode: nobody can set this one back */
 } hpx_file_id;
 
 typedef struct hpx_file {
@@ -69,7 +70,7 @@ typedef struct hpx_file {
 	int fd;			  /* -1: not open */
 	const unsigned char *map; /* NULL: empty file, or not mapped */
 	hpx_file_id id;
-	bool young;	/* modified so recently that its time of modification may not tell the next change */
+	bool young;	/* changed so recently that its times may not tell the next change */
 	uint64_t word;	/* id and digest, 32 bits each, for hpx_files.reference */
 	uint64_t first; /* checksum of the first HPX_FILES_FIRST bytes */
 	unsigned char digest[HPX_FILES_DIGEST];

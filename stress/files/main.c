@@ -312,6 +312,10 @@ int hpx_files_main(int argc, char **argv)
 	status = hpx_json_check("files", settings.json);
 	if (!status)
 		status = check_file_limit(&settings);
+	if (!status) {
+		fprintf(hpx_human(settings.json), "listing the files below %s\n", settings.root);
+		fflush(hpx_human(settings.json));
+	}
 	if (!status)
 		status = hpx_paths_collect(&files.paths, settings.root, settings.max_files, settings.max_bytes,
 					   settings.seed);

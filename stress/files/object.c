@@ -14,15 +14,17 @@ static hpx_file_id id_of(const struct stat *info)
 		.device = info->st_dev,
 		.inode = info->st_ino,
 		.size = (uint64_t)info->st_size,
-		.seconds = info->st_mtim.tv_sec,
-		.nanoseconds = info->st_mtim.tv_nsec,
+		.modified = info->st_mtim.tv_sec,
+		.modified_ns = info->st_mtim.tv_nsec,
+		.changed = info->st_ctim.tv_sec,
+		.changed_ns = info->st_ctim.tv_nsec,
 	};
 }
 
 static bool same_id(const hpx_file_id *a, const hpx_file_id *b)
 {
-	return a->device == b->device && a->inode == b->inode && a->size == b->size && a->seconds == b->seconds &&
-	       a->nanoseconds == b->nanoseconds;
+	return a->device == b->device && a->inode == b->inode && a->size == b->size && a->modified == b->modified &&
+	       a->modified_ns == b->modified_ns && a->changed == b->changed && a->changed_ns == b->changed_ns;
 }
 
 static uint64_t seal_of(const hpx_file *file)
@@ -30,13 +32,13 @@ static uint64_t seal_of(const hpx_file *file)
 	return hpx_checksum(file->digest, sizeof(file->digest), file->life.key ^ hpx_mix64(file->life.serial));
 }
 
-/* Times of modification are as coarse as the kernel's tick: a change right after another may leave the same one. */
+/* Times of files are as coarse as the kernel's tick: a change right after another may leave the same one. */
 static bool is_young(const hpx_file_id *id)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	return id->seconds + 2 >= now.tv_sec;
+	return id->changed + 2 >= now.tv_sec;
 }
 
 static int open_file(hpx_file *file, const char *path, uint64_t max_bytes, struct stat *info)

@@ -29,12 +29,10 @@ echo secret >"$tree/files/unreadable"
 echo here >"$tree/files/vanishing"
 ln -s f1 "$tree/files/a link is no file"
 mkfifo "$tree/files/a pipe is no file"
-# older than the time that a change may hide in
-find "$tree/files" -type f -exec touch -d '1 hour ago' {} +
 chmod 000 "$tree/files/unreadable"
 
 (
-	sleep 0.7
+	sleep 1
 	rm "$tree/files/vanishing"
 	n=0
 	while [ $n -lt 200 ]; do
@@ -47,7 +45,8 @@ chmod 000 "$tree/files/unreadable"
 ) &
 vandal=$!
 
-"$program" files --root "$tree/files" --seconds 3 --threads 4 --seed 7 --max-bytes 500k --json "$tree/json" >"$tree/out" 2>&1
+# digests are only compared when a file has been left alone for some seconds
+"$program" files --root "$tree/files" --seconds 5 --threads 4 --seed 7 --max-bytes 500k --json "$tree/json" >"$tree/out" 2>&1
 status=$?
 [ $status -eq 0 ] || fail "exit status $status"
 field() {
