@@ -51,6 +51,17 @@ foreach(kind unit api prop fault torture)
 	endforeach()
 endforeach()
 
+# hapax-stress, from outside: scripts that get the program.
+if(TARGET hapax-stress AND HAPAX_STRESS)
+	file(GLOB scripts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/stress/*.sh)
+	foreach(script IN LISTS scripts)
+		get_filename_component(name ${script} NAME_WE)
+		add_test(NAME stress.${name} COMMAND ${script} $<TARGET_FILE:hapax-stress>)
+		set_tests_properties(stress.${name} PROPERTIES LABELS stress SKIP_RETURN_CODE 77 TIMEOUT 300 PROCESSORS 2
+			ENVIRONMENT "${HAPAX_TEST_ENVIRONMENT}")
+	endforeach()
+endif()
+
 # Every public header alone, as C11 and as C++17.
 file(GLOB headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/hapax/*.h)
 set(c_units)
