@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * table/lookup.h - the fast lookup: the home line and the entry's line, nothing else is touched.
+ */
+#ifndef HPX_TABLE_LOOKUP_H
+#define HPX_TABLE_LOOKUP_H
+
+#include "table/line.h"
+
+#include "table/hash.h"
+
+/* hpx_table_hash with the common case inline. */
+static inline int hpx_table_hash_fast(struct hpx_table *t, const hapax_key *key, uint64_t *h)
+{
+	if (HPX_LIKELY(key->size == 8 && t->default_hash && key->data)) {
+		*h = hpx_hash_bytes(key->data, 8, t->secret);
+		return 0;
+	}
+	return hpx_table_hash(t, key, h);
+}
+
+/*
+ * Inside a section. An entry that was plainly present, or NULL; that is not yet a miss when *far is true.
+ * A hit linearizes at the second load of the control word: the entry was published in its slot, and its home not DONE.
+ * A miss without *far linearizes at the first load: no tag matched, and nothing of this home was further away.
+ * A tag that matched in vain is a miss only if the word has not changed since: the key may have been replaced meanwhile.
+ */
+static inline void *hpx_table_find(struct hpx_table *t, uint64_t h, const hapax_key *key, bool *far)
+{
+	/* order: -> TABLE.ROOT acquire; the array's contents */
+	struct hpx_line *line = hpx_home(hpx_load_acquire(&t->root), h);
+	const uint64_t expected = hpx_word_make(h, key->size, 0), low = hpx_slot_low(h, 0);
+	/* order: -> TABLE.PUBLISH acquire */
+	const uint64_t c = hpx_load_acquire(&line->ctl);
+	uint64_t hits = hpx_ctl_match(c, hpx_tag(h) * HPX_CTL_ONES);
+
+	*far = (c & (HPX_CTL_D | HPX_CTL_FROZEN)) != 0;
+	if (HPX_UNLIKELY(c & HPX_CTL_FROZEN) || hits == 0)
+		return NULL;
+	do {
+		/* order: -> TABLE.CLAIM acquire; the entry's fields */
+		uint64_t s = hpx_load_acquire(&line->slot[hpx_lane(hits)]) ^ low;
+		void *e = (void *)(uintptr_t)s;
+
+		if (HPX_UNLIKELY(s & HPX_SLOT_LOW) || HPX_UNLIKELY(!e))
+			continue;
+		/* order: -> FLIGHT.COMMIT acquire; what the loader made of the object */
+		if ((hpx_load_acquire(hpx_word(e)) & ~HPX_W_RECORD) != expected || !hpx_key_equal(t, e, key))
+			continue;
+		/* order: -> TABLE.PUBLISH acquire, after the slot; an equal word says that the slot was published */
+		if (HPX_LIKELY(hpx_load_acquire(&line->ctl) == c))
+			return e;
+		break;
+	} while (hits &= hits - 1);
+	/* order: -> TABLE.PUBLISH acquire, after the slots */
+	if (hpx_load_acquire(&line->ctl) != c)
+		*far = true;
+	return NULL;
+}
+
+#endif
