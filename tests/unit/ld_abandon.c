@@ -202,7 +202,7 @@ TEST(MK_LD_17_vanishing_after_a_fence)
 /* The caller's own cleanup handlers run as well, and the thread may use hapax in them. */
 static hapax_cache *cleanup_cache;
 static int cleaned;
-static void use_cache(int *unused)
+static void use_cache(void *unused)
 {
 	void *out = NULL;
 
@@ -214,14 +214,14 @@ static void use_cache(int *unused)
 
 static int cleanup_then(struct source *s, int load, void *object, const hapax_key *key)
 {
-	__attribute__((cleanup(use_cache))) int guard = 0;
-
 	(void)load;
 	(void)object;
 	(void)key;
-	(void)guard;
 	__atomic_sub_fetch(&s->running, 1, __ATOMIC_RELAXED);
+	pthread_cleanup_push(use_cache, NULL);
 	pthread_exit(NULL);
+	pthread_cleanup_pop(1);
+	return GO_ON;
 }
 
 TEST(MK_LD_17_CX_LIFE_06_cleanup_handlers_of_a_vanishing_loader)
