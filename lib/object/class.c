@@ -196,7 +196,7 @@ static void class_discard(struct hpx_class *c)
 
 int hpx_class_for_type(hapax_env *env, const hapax_type *type, struct hpx_class **out)
 {
-	HPX_ATOMIC(void *) *bucket = (void *)(hpx_env_classes(env) + bucket_of(type));
+	hpx_ptr *bucket = hpx_env_classes(env) + bucket_of(type);
 	struct hpx_class *found, *made;
 	void *first;
 	int status;

@@ -61,6 +61,7 @@ static struct hpx_object *link_get(struct hpx_object *o)
 /* Before the first link_set: says where the link is. Failed takes may be adding to the count, so it is a fetch-or. */
 static void link_init(struct hpx_object *o)
 {
+	/* order: DEATH.LINK relaxed; see link_set */
 	if (!hpx_side_of(o))
 		hpx_or_relaxed(&o->count, HPX_LINKED);
 	link_set(o, NULL);
@@ -89,14 +90,14 @@ static struct hpx_object *queue_take(struct hpx_thread *self)
 
 static void deferred_push(hapax_env *env, struct hpx_object *o)
 {
-	HPX_ATOMIC(struct hpx_object *) *stack = (void *)hpx_env_deferred_deaths(env);
+	hpx_ptr *stack = hpx_env_deferred_deaths(env);
 	/* order: DEATH.DEFER relaxed; the head is only copied */
-	struct hpx_object *head = hpx_load_relaxed(stack);
+	void *head = hpx_load_relaxed(stack);
 
 	do {
 		link_set(o, head);
 		/* order: DEATH.DEFER -> release; the object, its link and all done before its last release */
-	} while (!hpx_cas_acq_rel(stack, &head, o));
+	} while (!hpx_cas_acq_rel(stack, &head, (void *)o));
 }
 
 bool hpx_death_owned_by(const struct hpx_thread *thread, const void *o)
@@ -119,6 +120,7 @@ static void death_begin(struct hpx_class *c, struct hpx_object *o)
 	void *owner;
 
 	HPX_STOP("death.dead");
+	/* order: OBJECT.LAYOUT relaxed; this flag is constant from birth */
 	if (c->unlink && (hpx_load_relaxed(&o->count) & HPX_KEYED)) {
 		hpx_read_lock();
 		/* order: -> CLASS.OWNER acquire; the owner goes a grace period after it was cleared */
@@ -135,6 +137,7 @@ static void call_destructor(const hapax_type *type, struct hpx_object *o)
 {
 	HPX_USER_CODE(frame, o);
 
+	/* order: OBJECT.FLAG relaxed; set by a holder, before its release */
 	if (type->destroy && !(hpx_load_relaxed(&o->count) & HPX_NODTOR))
 		type->destroy(hpx_payload(o), type->arg);
 }
@@ -248,7 +251,7 @@ void hpx_release(struct hpx_object *o)
 /* Moves the deferred deaths of `env` to this thread's queue, oldest first: how many. */
 static size_t deferred_take(struct hpx_thread *self, hapax_env *env)
 {
-	HPX_ATOMIC(struct hpx_object *) *stack = (void *)hpx_env_deferred_deaths(env);
+	hpx_ptr *stack = hpx_env_deferred_deaths(env);
 	/* order: -> DEATH.DEFER acquire */
 	struct hpx_object *newest = hpx_exchange_acquire(stack, NULL), *oldest = NULL, *next;
 	size_t n = 0;

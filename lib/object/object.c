@@ -193,6 +193,7 @@ int hpx_object_new(struct hpx_class *c, size_t keyed, size_t payload, uint64_t d
 
 void hpx_object_discard(struct hpx_object *o, size_t keyed)
 {
+	/* order: OBJECT.LAYOUT relaxed; these bits are constant from birth */
 	uint64_t count = hpx_load_relaxed(&o->count);
 	struct hpx_class *c = hpx_class_of(o);
 	struct hpx_side *side = hpx_side_of(o);
@@ -205,6 +206,7 @@ void hpx_object_discard(struct hpx_object *o, size_t keyed)
 	(void)keyed;
 	HPX_ASSERT(!side);
 	if (side) { /* its maker made handles: they read dead, and somebody may be looking through one right now */
+		/* order: OBJECT.FLAG relaxed; only failing takes look at it */
 		hpx_or_relaxed(&o->count, HPX_DEAD);
 		hpx_side_die(side);
 		hpx_side_fire(side, o);

@@ -92,13 +92,14 @@ static inline bool hpx_take(struct hpx_object *o)
 	return true;
 #endif
 	if (HPX_UNLIKELY((v & HPX_DEAD) || v >= HPX_COUNT_LIMIT)) {
-		hpx_sub_relaxed(&o->count, HPX_ONE);
+		hpx_sub_relaxed(&o->count, HPX_ONE); /* order: OBJECT.UNDO relaxed; nothing was done with it */
 		return false;
 	}
 	return true;
 }
-/* Takes `n` more for others while holding one. */
+/* Takes `n` more for others while holding one. order: OBJECT.RETAIN relaxed; whom they are given to gets the order too */
 static inline void hpx_take_more(struct hpx_object *o, uint64_t n) { hpx_add_relaxed(&o->count, n * HPX_ONE); }
+/* order: -> OBJECT.DROP acquire; who sees DEAD sees what was done before */
 static inline bool hpx_dead(struct hpx_object *o) { return hpx_load_acquire(&o->count) & HPX_DEAD; }
 void hpx_release(struct hpx_object *o);
 

@@ -75,7 +75,7 @@ static struct hpx_reg *spare_take(struct hpx_side *side)
 {
 	struct hpx_reg *reg;
 
-	/* order: SIDE.SPARE relaxed; a hint, an empty one means a fresh node */
+	/* order: SIDE.SPARE relaxed; a hint, an empty one means a fresh node. -> SIDE.POP acquire */
 	if (!hpx_load_relaxed(&side->spare) || hpx_exchange_acquire(&side->popping, 1))
 		return NULL;
 	/* order: -> SIDE.SPARE acquire; the link, and the end of the node's former use */
@@ -106,6 +106,7 @@ struct hpx_reg *hpx_reg_make(struct hpx_object *o)
 	hapax_env *env;
 
 	if (reg) {
+		/* order: REG.REFS relaxed; the list's own reference keeps the node */
 		hpx_add_relaxed(&reg->refs, 1);
 		/* order: SIDE.REUSED relaxed; death comes after the release of the reference that our caller holds */
 		hpx_store_relaxed(&side->reused, 1);
@@ -120,6 +121,7 @@ struct hpx_reg *hpx_reg_make(struct hpx_object *o)
 		hpx_free(env, reg, sizeof(*reg), SIDE_ALIGN);
 		return NULL;
 	}
+	/* order: SIDE.REFS relaxed; the object's own reference keeps the record */
 	hpx_add_relaxed(&side->refs, HPX_SIDE_NODE);
 	reg->side = side;
 	hpx_init(&reg->state, HPX_REG_CANCELLED);
@@ -246,7 +248,7 @@ void hpx_side_die(struct hpx_side *side)
 {
 	struct hpx_reg *reg, *next, **end = &side->callbacks;
 
-	/* order: SIDE.DEAD -> RECLAIM.RETIRE; sections that still see the object end before its memory goes */
+	/* order: SIDE.DEAD -> release; sections that still see the object end before its memory goes */
 	hpx_store_release(&side->object, NULL);
 	/* order: -> SIDE.REGS acquire; the nodes. Release: who sees the mark sees the object dead */
 	reg = hpx_exchange_acq_rel(&side->regs, &closed);

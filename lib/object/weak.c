@@ -208,7 +208,7 @@ void *hapax_weak_get(hapax_weak *weak)
 		return NULL;
 	hpx_enter();
 	hpx_read_lock();
-	/* order: -> OBJECT.SIDE acquire (the handle came from there), SIDE.DEAD acquire */
+	/* order: -> OBJECT.SIDE, SIDE.DEAD acquire; the handle came from there */
 	o = hpx_load_acquire(&side_of(weak)->object);
 	if (o && !hpx_take(o))
 		o = NULL;
@@ -225,6 +225,7 @@ bool hapax_weak_alive(hapax_weak *weak)
 		return false;
 	hpx_enter();
 	hpx_read_lock();
+	/* order: -> OBJECT.SIDE, SIDE.DEAD acquire */
 	o = hpx_load_acquire(&side_of(weak)->object);
 	alive = o && !hpx_dead(o);
 	hpx_read_unlock();
@@ -263,6 +264,7 @@ size_t hapax_weak_describe(hapax_weak *weak, char *buffer, size_t size)
 	/* In a section, and the type is looked at only if the object is seen alive in it: so the object's memory, which the
 	 * type outlives, is still there. No reference is taken, because giving it back might run the object's death. */
 	hpx_read_lock();
+	/* order: -> OBJECT.SIDE, SIDE.DEAD acquire */
 	o = hpx_load_acquire(&side->object);
 	if (o && !hpx_dead(o)) {
 		name = side->type->name ? side->type->name : "object";
