@@ -17,7 +17,8 @@ if(HAPAX_SANITIZE)
 	target_compile_options(hapax_build INTERFACE -fsanitize=${HAPAX_SANITIZE} -fno-omit-frame-pointer)
 	target_link_options(hapax_build INTERFACE -fsanitize=${HAPAX_SANITIZE})
 	if(HAPAX_SANITIZE MATCHES "undefined")
-		target_compile_options(hapax_build INTERFACE -fno-sanitize-recover=all)
+		# alignment: liburcu-bp 0.13 places its reader records less aligned than it declares them
+		target_compile_options(hapax_build INTERFACE -fno-sanitize-recover=all -fno-sanitize=alignment)
 	endif()
 endif()
 
