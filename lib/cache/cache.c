@@ -56,17 +56,11 @@ static void list_remove(hapax_cache *c)
 /* Of classes with borrowed keys: the object's memory is about to go. A key under LOADING and GONE was never stored. */
 static void key_freed(struct hpx_class *class, struct hpx_object *o)
 {
-	const hapax_key_ops *keys = class->aux;
 	/* order: ENTRY.GONE relaxed; a grace period has passed */
 	uint64_t word = hpx_load_relaxed(hpx_word(o));
-	const void *data;
-	hapax_key key;
 
-	if ((word & (HPX_W_LOADING | HPX_W_GONE)) == (HPX_W_LOADING | HPX_W_GONE))
-		return;
-	memcpy(&data, (const char *)hpx_word(o) - sizeof(data), sizeof(data));
-	key = hapax_key_bytes(data, hpx_word_key_size(word));
-	keys->release(&key, keys->ctx);
+	if ((word & (HPX_W_LOADING | HPX_W_GONE)) != (HPX_W_LOADING | HPX_W_GONE))
+		hpx_table_release_key(class->aux, o);
 }
 
 static void free_keys(struct hpx_class *class)
@@ -380,7 +374,7 @@ static bool inside(const hapax_cache *c)
 
 void hapax_cache_destroy(hapax_cache *cache)
 {
-	int saved = errno;
+	int saved = errno, cancel;
 	uint32_t seen;
 
 	if (!cache)
@@ -393,12 +387,14 @@ void hapax_cache_destroy(hapax_cache *cache)
 		return;
 	}
 	hpx_synchronize(); /* hits, and whoever was about to come in */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* half a destroy would be none */
 	do {
 		seen = hpx_event_value(&cache->event);
 		if (last_out(cache, 1))
 			break;
 		hpx_event_wait(&cache->event, cache->env, seen, HAPAX_FOREVER);
 	} while (true);
+	pthread_setcancelstate(cancel, NULL);
 	finish(cache);
 	errno = saved;
 }

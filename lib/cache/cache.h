@@ -129,6 +129,8 @@ int hpx_cache_load(struct hpx_call *call, struct hpx_object **out);
 
 /* exclusive.c: `e` blocks the key. Called in a section, returns outside. `seen`: the cache's event before the lookup. */
 int hpx_exclusive_wait(hapax_cache *c, void *e, uint32_t seen, uint64_t deadline, uint64_t held);
+/* What threads wait for here has changed or gone. */
+void hpx_exclusive_changed(hapax_cache *c, const void *target);
 void hpx_exclusive_destroyed(void *owner, struct hpx_object *o);
 /* Watches the death of `o` (held), which is about to be found through `record`: when its destructor has returned, the
  * record is unlinked and finished. unwatch(): it was not put, or the caller finishes the record. */

@@ -336,12 +336,8 @@ int hapax_cache_put(hapax_cache *cache, hapax_key key, void *object)
 		}
 		if (found)
 			hpx_cache_release(cache, found);
-		if (rc == HAPAX_MISS && same) {
-			hpx_cache_count(cache, HPX_CACHE_PUTS, 1);
-			rc = 0;
-		} else if (rc == HAPAX_MISS) {
-			rc = HAPAX_EBUSY;
-		}
+		if (rc == HAPAX_MISS)
+			rc = same ? 0 : HAPAX_EBUSY;
 	} while (rc == HPX_FLIGHT_AGAIN);
 	return rc;
 }

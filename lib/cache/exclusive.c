@@ -46,6 +46,12 @@ static void watch_free(struct watch *w)
 	hpx_sub_relaxed(&hpx_death_watches, 1);
 }
 
+void hpx_exclusive_changed(hapax_cache *c, const void *target)
+{
+	hpx_wait_forget(target);
+	hpx_event_signal(&c->event, c->env);
+}
+
 /* Under the lock: the record leaves the table, and the key is free. */
 static void unblock(struct watch *w)
 {
@@ -53,8 +59,7 @@ static void unblock(struct watch *w)
 	hpx_table_claim(w->cache->table, w->record);
 	hpx_read_unlock();
 	hpx_record_finish(w->record);
-	hpx_wait_forget(w->object);
-	hpx_event_signal(&w->cache->event, w->cache->env);
+	hpx_exclusive_changed(w->cache, w->object);
 }
 
 /* Takes the watches out that match; unblocks their keys if `unblocking`. */
@@ -157,8 +162,7 @@ void hpx_exclusive_destroyed(void *owner, struct hpx_object *o)
 	hapax_cache *c = owner;
 
 	hpx_table_unlink(c->table, o);
-	hpx_wait_forget(o);
-	hpx_event_signal(&c->event, c->env);
+	hpx_exclusive_changed(c, o);
 }
 
 /* ---- waiting for the key to become free -------------------------------------------------------------------------- */

@@ -10,10 +10,18 @@
 #include "cache/cache.h"
 #include "table/lookup.h"
 
-/* A hit: 0 and the object. Otherwise HAPAX_MISS with the hash (look again, thoroughly), or an error. */
+/* Entries beyond their home's first line, and those whose object has just died: the lookup that decides. */
+__attribute__((noinline)) static struct hpx_object *find_far(hapax_cache *c, const hapax_key *key, uint64_t hash)
+{
+	void *e;
+
+	return hpx_table_lookup(c->table, hash, key, &e);
+}
+
+/* Present: 0 and the object. Otherwise HAPAX_MISS, with the hash, or an error. */
 static inline int find(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted, void **out)
 {
-	struct hpx_object *o;
+	struct hpx_object *o = NULL;
 	bool far = false;
 	void *e;
 	int rc;
@@ -29,20 +37,22 @@ static inline int find(hapax_cache *c, const hapax_key *key, uint64_t *hash, boo
 		return rc;
 	}
 	e = hpx_table_find(c->table, *hash, key, &far);
-	HPX_STOP("get.found");
 	if (HPX_LIKELY(e != NULL)) {
+		HPX_STOP("get.found");
 		/* order: -> TABLE.PUBLISH acquire; the word that was found is present, its RECORD bit never changes */
 		o = hpx_entry_object(e, hpx_load_acquire(hpx_word(e)));
-		if (HPX_LIKELY(o && hpx_take(o))) {
-			if (counted && c->stats)
-				hpx_count(&c->counters, HPX_CACHE_HITS, 1);
-			hpx_read_unlock();
-			*out = hpx_payload(o);
-			return 0;
-		}
+		if (HPX_UNLIKELY(!o || !hpx_take(o)))
+			o = find_far(c, key, *hash);
+	} else if (far) {
+		o = find_far(c, key, *hash);
 	}
+	if (HPX_LIKELY(o != NULL) && counted && c->stats)
+		hpx_count(&c->counters, HPX_CACHE_HITS, 1);
 	hpx_read_unlock();
-	return HAPAX_MISS;
+	if (HPX_UNLIKELY(!o))
+		return HAPAX_MISS;
+	*out = hpx_payload(o);
+	return 0;
 }
 
 static int get_slow(hapax_cache *c, const hapax_key *key, uint64_t hash, const hapax_get_options *options, void **out);
@@ -279,9 +289,7 @@ int hapax_cache_get_with(hapax_cache *cache, hapax_key key, const hapax_get_opti
 
 static int look(hapax_cache *cache, hapax_key key, bool counted, void **out)
 {
-	struct hpx_object *o;
 	uint64_t hash;
-	void *e = NULL;
 	int rc;
 
 	if (!out)
@@ -290,17 +298,12 @@ static int look(hapax_cache *cache, hapax_key key, bool counted, void **out)
 	if (!cache)
 		return HAPAX_ENULL;
 	rc = find(cache, &key, &hash, counted, out);
-	if (rc != HAPAX_MISS)
-		return rc;
-	hpx_read_lock();
-	o = hpx_table_lookup(cache->table, hash, &key, &e);
-	if (counted && cache->stats)
-		hpx_count(&cache->counters, o ? HPX_CACHE_HITS : HPX_CACHE_MISSES, 1);
-	hpx_read_unlock();
-	if (!o)
-		return HAPAX_MISS;
-	*out = hpx_payload(o);
-	return 0;
+	if (rc == HAPAX_MISS && counted && cache->stats) {
+		hpx_read_lock(); /* the counters may be going with a cache that is being destroyed */
+		hpx_count(&cache->counters, HPX_CACHE_MISSES, 1);
+		hpx_read_unlock();
+	}
+	return rc;
 }
 
 int hapax_cache_get_if_present(hapax_cache *cache, hapax_key key, void **out)

@@ -122,6 +122,8 @@ static void commit(struct load *l)
 	}
 	HPX_STOP("load.committed");
 	hpx_flight_complete(&c->flights, &landing, 0, l->object, NULL);
+	if (c->exclusive && (before & HPX_W_GONE)) /* its instance is not being loaded any more: it is held */
+		hpx_exclusive_changed(c, l->entry);
 }
 
 /* Nothing is stored: whoever waited gets `status`. What was loaded, if anything, is the caller's to release. */
@@ -137,7 +139,7 @@ static void fail(struct load *l, int status, hapax_load_error *error)
 	HPX_STOP("load.committed");
 	hpx_flight_complete(&c->flights, &landing, status, NULL, error);
 	if (c->exclusive)
-		hpx_event_signal(&c->event, c->env);
+		hpx_exclusive_changed(c, l->entry);
 	if (l->watch)
 		hpx_exclusive_unwatch(l->watch);
 	if (l->record)
