@@ -8,7 +8,8 @@
  * replaces another one takes its place in the order and a key is met once; with a user's equality, whose classes
  * byte hashes do not know, it is the address. Two keys with equal hash and equal tie (2^-99 apart) count as one.
  *
- * Every line is read as a snapshot: word, slots, word again. Home to tail, so that a key replaced meanwhile is met
+ * Every line is read as a snapshot: word, slots, word again; and once more if something in it was dead, for its successor
+ * may have come with that very change. Home to tail, so that a key replaced meanwhile is met
  * further on, as in a lookup; of two present entries of a key the older one is met.
  */
 #include "table/core.h"
@@ -32,6 +33,7 @@ struct step {
 	const struct hpx_cursor *cursor;
 	uint64_t last; /* the end of what is looked at */
 	int which;
+	bool passed_over; /* something that is gone or dead: perhaps replaced since */
 	void *best;
 	uint64_t best_hash, best_tie, best_word;
 };
@@ -40,16 +42,22 @@ static void consider(struct step *s, void *e, uint64_t w)
 {
 	uint64_t h = hpx_word_hash(w), tie;
 
-	if (h < s->cursor->hash || h > s->last || (s->best && h > s->best_hash) || w & HPX_W_GONE)
+	if (h < s->cursor->hash || h > s->last || (s->best && h > s->best_hash))
 		return;
+	if (w & HPX_W_GONE) {
+		s->passed_over = true;
+		return;
+	}
 	if (w & HPX_W_LOADING) {
 		if (s->which == HPX_NEXT_LIVE)
 			return;
 	} else if (s->which != HPX_NEXT_ALL) {
 		struct hpx_object *o = hpx_entry_object(e, w);
 
-		if (!o || hpx_dead(o))
+		if (!o || hpx_dead(o)) {
+			s->passed_over = true;
 			return;
+		}
 	}
 	if (s->which == HPX_NEXT_ALL) { /* the caller takes it out: any one will do */
 		if (s->best)
@@ -67,10 +75,12 @@ static void consider(struct step *s, void *e, uint64_t w)
 	s->best_word = w;
 }
 
-static void consider_line(struct step *s, struct hpx_line *line, unsigned k)
+/* False: what was passed over has been replaced within the line. */
+static bool consider_line(struct step *s, struct hpx_line *line, unsigned k)
 {
 	uint64_t slot[HPX_SLOTS], c;
 
+	s->passed_over = false;
 	do {
 		c = hpx_load_acquire(&line->ctl); /* order: -> TABLE.PUBLISH acquire */
 		for (unsigned j = 0; j < HPX_SLOTS; j++)
@@ -95,6 +105,8 @@ static void consider_line(struct step *s, struct hpx_line *line, unsigned k)
 				consider(s, x, hpx_load_acquire(hpx_word(x))); /* order: -> FLIGHT.COMMIT acquire */
 		}
 	}
+	/* order: -> TABLE.PUBLISH acquire, after the looks at words and counts */
+	return !s->passed_over || hpx_load_acquire(&line->ctl) == c;
 }
 
 /* Looks through the home of the cursor. False: it changed; look again. */
@@ -117,7 +129,8 @@ static bool look(struct step *s)
 			break;
 	}
 	for (unsigned k = 0, d = hpx_ctl_d(hc); k <= d; k++)
-		consider_line(s, home + k, k);
+		while (!consider_line(s, home + k, k))
+			;
 	/* order: -> TABLE.RAISE, TABLE.DONE acquire */
 	return !((hpx_load_acquire(&home->ctl) ^ hc) & HPX_CTL_STATE);
 }
