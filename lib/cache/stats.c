@@ -74,7 +74,7 @@ static size_t walk(hapax_cache *c, size_t *loading)
 int hapax_testing_check_cache(hapax_cache *cache, char *message, size_t size)
 {
 	size_t entries = 0, loading = 0, live, expected = hapax_cache_size(cache);
-	uint64_t calls = hpx_load_acquire(&cache->calls);
+	uint64_t calls = hpx_load_acquire(&cache->calls); /* order: -> CACHE.CALLS acquire */
 
 	if (hpx_table_check(cache->table, message, size, &entries))
 		return -1;

@@ -27,7 +27,7 @@ struct hpx_frame {
 /* Per thread, in static TLS: no allocation, no failure. Only its thread writes it, except where said. */
 struct hpx_thread {
 	uint64_t id;                 /* unique, never reused; 0 before the first slow call */
-	hapax_env *env;              /* whose share `local` is */
+	hapax_env *env;              /* whose share `local` is; cleared by whoever frees that environment */
 	struct hpx_local *local;     /* NULL: none (not yet, no memory, or the thread is exiting): use the shared paths */
 	struct hpx_frame *frames;    /* innermost first; NULL: not inside user code that hapax runs */
 	struct hpx_object *dying;    /* object layer: queue of deaths to run, and whether it is being run */
@@ -36,7 +36,7 @@ struct hpx_thread {
 	bool exiting;
 	const void *waiting_for;     /* flight layer: written under its wait lock */
 	struct hpx_thread *wait_next, *wait_prev;
-	void *spare[6];              /* reclaim's own */
+	uint32_t stripe;             /* of counters; 0: none */
 };
 extern __thread struct hpx_thread hpx_self __attribute__((tls_model("initial-exec")));
 
@@ -47,11 +47,16 @@ void hpx_thread_ready(void);
 struct hpx_local *hpx_local_slow(hapax_env *env);
 static inline struct hpx_local *hpx_local_of(hapax_env *env)
 {
-	return HPX_LIKELY(hpx_self.env == env) ? hpx_self.local : hpx_local_slow(env);
+	/* order: LOCAL.CACHE relaxed; an environment that is in use is not being freed */
+	return HPX_LIKELY(__atomic_load_n(&hpx_self.env, __ATOMIC_RELAXED) == env) ? hpx_self.local : hpx_local_slow(env);
 }
 
 /* ---- read sections, grace periods: hpx_read_lock(), hpx_read_unlock(), hpx_in_section() ---------------------- */
 #include "reclaim/section.h"
+
+/* Waits for a grace period: all sections that were entered before are over. Outside sections and locks; inside one it
+ * returns at once. order: what the sections did happens before the return (RECLAIM.SYNC) */
+void hpx_synchronize(void);
 
 /* ---- environments -------------------------------------------------------------------------------------------- */
 hapax_env *hpx_env_or_default(hapax_env *env);
@@ -125,12 +130,24 @@ int hpx_admit(hapax_env *env, uint64_t deadline);
 #define HPX_STRIPES 64
 struct hpx_counters {
 	hapax_env *env;
-	HPX_ATOMIC(hpx_u64 *) stripe[HPX_STRIPES];
+	HPX_ATOMIC(hpx_u64 *) stripe[HPX_STRIPES]; /* [0] stays NULL: threads without a place */
 	hpx_u64 shared[HPX_COUNTERS_MAX];
 };
 void hpx_counters_init(struct hpx_counters *c, hapax_env *env);
 void hpx_counters_fini(struct hpx_counters *c);
-void hpx_count(struct hpx_counters *c, unsigned which, uint64_t n);       /* any thread; inline in counters.h if it pays */
+void hpx_count_slow(struct hpx_counters *c, unsigned which, uint64_t n);
+static inline void hpx_count(struct hpx_counters *c, unsigned which, uint64_t n)
+{
+	/* order: COUNTERS.STRIPE relaxed; this thread made it, or got its place under a lock */
+	hpx_u64 *stripe = hpx_load_relaxed(&c->stripe[hpx_self.stripe]);
+
+	if (HPX_UNLIKELY(!stripe)) {
+		hpx_count_slow(c, which, n);
+		return;
+	}
+	/* order: COUNTERS.SUM -> release; what was counted before it is counted, for sums that are compared */
+	hpx_store_release(&stripe[which], hpx_load_relaxed(&stripe[which]) + n);
+}
 uint64_t hpx_counters_sum(const struct hpx_counters *c, unsigned which);
 
 /* Work of upper layers that housekeeping polls (class records whose last object may have gone): called with no lock held,
@@ -143,11 +160,12 @@ struct hpx_poll {
 void hpx_poll_add(hapax_env *env, struct hpx_poll *p); /* lock-free push */
 
 /* Deferred deaths (HAPAX_TYPE_DEFERRED) live in the object layer; the environment offers it one word and a counter. */
-HPX_ATOMIC(struct hpx_object *) *hpx_env_deferred_deaths(hapax_env *env);
+typedef HPX_ATOMIC(void *) hpx_ptr;
+hpx_ptr *hpx_env_deferred_deaths(hapax_env *env);
 struct hpx_counters *hpx_env_counters(hapax_env *env);
 enum { HPX_ENV_BORN, HPX_ENV_DESTROYED, HPX_ENV_FREED };
 /* The environment's list of classes for hapax_new (object layer owns the type behind it). */
-HPX_ATOMIC(void *) *hpx_env_classes(hapax_env *env); /* array of 64 bucket heads */
+hpx_ptr *hpx_env_classes(hapax_env *env); /* array of 64 bucket heads */
 
 /* Fork: upper layers register a child handler once, at load time (constructor order does not matter). */
 void hpx_fork_child_hook(void (*hook)(void));
