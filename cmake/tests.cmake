@@ -18,6 +18,9 @@ function(hapax_test_program source kind)
 	set(target ${kind}_${name})
 	add_executable(${target} ${source})
 	target_link_libraries(${target} PRIVATE hapax_warnings hapax_test_support)
+	target_compile_definitions(${target} PRIVATE HAPAX_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+		HAPAX_SHARED_LIBRARY="$<TARGET_FILE:hapax>")
+	add_dependencies(${target} hapax)
 	if(name STREQUAL "cx_th") # loads the shared library and lets it go again
 		target_compile_definitions(${target} PRIVATE HAPAX_SHARED_LIBRARY="$<TARGET_FILE:hapax>")
 		add_dependencies(${target} hapax)

@@ -18,16 +18,21 @@ say() { echo "-- $*"; }
 
 say "pkg-config, shared"
 cp -r "$here/pkgconfig" "$work/pkgconfig"
-make -s -C "$work/pkgconfig" EXAMPLE="$example" shared && "$work/pkgconfig/example-shared"
+make -s -C "$work/pkgconfig" EXAMPLE="$example" shared
+"$work/pkgconfig/example-shared"
 say "pkg-config, static"
-make -s -C "$work/pkgconfig" EXAMPLE="$example" static && "$work/pkgconfig/example-static"
-if pkg-config --exists hapax-tsan && clang=$(command -v clang-19 || command -v clang); then
+make -s -C "$work/pkgconfig" EXAMPLE="$example" static
+"$work/pkgconfig/example-static"
+clang=$(command -v clang-19 || command -v clang || true)
+if [ -n "$clang" ] && pkg-config --exists hapax-tsan; then
 	say "pkg-config, hapax-tsan"
-	make -s -C "$work/pkgconfig" EXAMPLE="$example" CLANG="$clang" tsan && "$work/pkgconfig/example-tsan"
+	make -s -C "$work/pkgconfig" EXAMPLE="$example" CLANG="$clang" tsan
+	"$work/pkgconfig/example-tsan"
 fi
 
 say "find_package"
-cmake -S "$here/find_package" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$work/prefix" -DEXAMPLE="$example" >/dev/null
+cmake -S "$here/find_package" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$work/prefix" -DEXAMPLE="$example" \
+	${clang:+-DCMAKE_C_COMPILER="$clang"} >/dev/null
 cmake --build "$work/cmake" >/dev/null
 "$work/cmake/example_shared"
 "$work/cmake/example_static"
