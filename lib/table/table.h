@@ -64,7 +64,7 @@ hapax_key hpx_table_key(struct hpx_table *t, void *e);
 /* The object behind an entry: e itself or the record's. */
 static inline struct hpx_object *hpx_entry_object(void *e, uint64_t word)
 {
-	/* order: -> FLIGHT.COMMIT, TABLE.PUBLISH acquire (the word was read with acquire) */
+	/* order: -> OBJECT.PUBLISH, FLIGHT.COMMIT, TABLE.PUBLISH acquire (the word was read with acquire) */
 	return word & HPX_W_RECORD ? hpx_load_acquire(&((struct hpx_record *)e)->object) : (struct hpx_object *)e;
 }
 
