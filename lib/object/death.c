@@ -167,8 +167,10 @@ static void death_finish(struct hpx_class *c, struct hpx_object *o)
 	/* order: DEATH.WATCH relaxed; whoever watches this object held it, and so comes before its death (OBJECT.DROP) */
 	if (HPX_UNLIKELY(hpx_load_relaxed(&hpx_death_watches) != 0))
 		hpx_death_watched(o);
+	hpx_read_lock(); /* inside a section counting never allocates */
 	hpx_count(hpx_env_counters(c->env), HPX_ENV_DESTROYED, 1);
 	hpx_count(&c->counters, HPX_CLASS_DESTROYED, 1);
+	hpx_read_unlock();
 	if (side)
 		hpx_side_drop(side, HPX_SIDE_NODE);
 	hpx_object_retire(c, o);

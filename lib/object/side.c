@@ -19,7 +19,16 @@
 #define SIDE_ALIGN 16
 _Static_assert(SIDE_ALIGN >= 16, "the header keeps the address without its low four bits");
 
+hpx_u32 hpx_process;
 static struct hpx_reg closed; /* a mark: the list of a dead object */
+
+static void in_child(void)
+{
+	/* order: SIDE.PROCESS relaxed; the child has one thread now */
+	hpx_add_relaxed(&hpx_process, 1);
+}
+
+__attribute__((constructor)) static void watch_forks(void) { hpx_fork_child_hook(in_child); }
 
 /* ---- the record -------------------------------------------------------------------------------------------------- */
 
@@ -289,6 +298,7 @@ void hpx_side_fire(struct hpx_side *side, struct hpx_object *o)
 	HPX_USER_CODE(frame, o);
 
 	side->callbacks = NULL;
+	side->process = hpx_load_relaxed(&hpx_process); /* order: SIDE.PROCESS relaxed; no fork in user code */
 	/* order: SIDE.REUSED relaxed; see hpx_reg_make */
 	if (hpx_load_relaxed(&side->reused))
 		reg = sort(reg);

@@ -56,6 +56,7 @@ struct hpx_side {
 	hpx_u64 sequence;
 	hpx_u32 reused;          /* some node was: the list is not in order any more */
 	struct hpx_event event;  /* a callback that somebody waited for has returned */
+	uint32_t process;                /* hpx_process when the callbacks began to fire */
 	struct hpx_reg *callbacks;       /* dying thread: taken from `regs`, still to fire */
 	struct hpx_object *next_dying;   /* dying thread or deferred stack */
 	struct hpx_deferred deferred;
@@ -92,6 +93,9 @@ static inline struct hpx_side *hpx_side_of(struct hpx_object *o)
 
 	return (struct hpx_side *)(uintptr_t)(meta << 20 >> 16);
 }
+
+/* Changes in the child of a fork: callbacks that vanished threads were running there run no more. */
+extern hpx_u32 hpx_process;
 
 /* The side record of a held object, made when there is none: 0 or HAPAX_ENOMEM. Outside sections. */
 int hpx_side_get(struct hpx_object *o, struct hpx_side **out);

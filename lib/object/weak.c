@@ -130,7 +130,7 @@ static int shared_drop(struct hpx_side *side)
 	return 0;
 }
 
-/* Until the callback has returned. */
+/* Until the callback has returned, or will not because its thread did not come along at a fork. */
 static void wait_fired(struct hpx_reg *reg)
 {
 	struct hpx_side *side = reg->side;
@@ -139,7 +139,7 @@ static void wait_fired(struct hpx_reg *reg)
 
 	/* The handle is consumed; leaving by cancellation would leak it. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	for (;;) {
+	while (side->process == hpx_load_relaxed(&hpx_process)) { /* order: SIDE.PROCESS relaxed; constant in a process */
 		old = hpx_event_value(&side->event);
 		state = HPX_REG_FIRING;
 		/* order: REG.STATE acq_rel; announces the sleeper, and -> REG.FIRED acquire on failure. The event's value was
@@ -276,9 +276,11 @@ size_t hapax_weak_describe(hapax_weak *weak, char *buffer, size_t size)
 	return length < 0 ? 0 : (size_t)length;
 }
 
+static void release_held(void **object) { hapax_release(*object); }
+
 int hapax_with_live(hapax_weak *weak, int (*fn)(void *object, void *arg), void *arg, int *result)
 {
-	void *object;
+	void *object __attribute__((cleanup(release_held))) = NULL;
 	int value;
 
 	if (!fn)
@@ -291,7 +293,6 @@ int hapax_with_live(hapax_weak *weak, int (*fn)(void *object, void *arg), void *
 
 		value = fn(object, arg);
 	}
-	hapax_release(object);
 	if (result)
 		*result = value;
 	return 0;
