@@ -257,8 +257,8 @@ static enum step attempt(struct put *p, struct hpx_array *a)
 		e = &p->spare_chain->first;
 	}
 	if (!hpx_claim_slot(&p->claim, &p->tail, e, p->h)) {
-		if (p->tail.d == HPX_REACH)
-			return STEP_ROOM;
+		if (p->tail.d == HPX_REACH) /* order: -> TABLE.NEXT acquire; if there is room further on, the home moves there */
+			return hpx_load_acquire(&a->next) ? STEP_FROZEN : STEP_ROOM;
 		hpx_tail_raise(p->t, a, &p->tail);
 		return STEP_AGAIN;
 	}

@@ -184,9 +184,14 @@ static enum copied copy(struct hpx_table *t, struct hpx_array *a, void *e, uint6
 			return COPY_DONE;
 		}
 		if (!hpx_claim_slot(&claim, &p, e, h)) {
-			if (p.d == HPX_REACH)
+			if (p.d < HPX_REACH) {
+				hpx_tail_raise(t, a, &p);
+				continue;
+			}
+			/* order: -> TABLE.NEXT acquire; if there is room further on, this home moves there, too */
+			if (!hpx_load_acquire(&a->next) || !hpx_move_home(t, a, (size_t)(h >> a->shift)))
 				return COPY_NO_ROOM;
-			hpx_tail_raise(t, a, &p);
+			a = hpx_load_acquire(&a->next); /* order: -> TABLE.NEXT acquire */
 			continue;
 		}
 		HPX_STOP("table.copy");

@@ -258,6 +258,8 @@ int hapax_table_get_or_put(hapax_table *table, hapax_key key, void *object, void
 	*out = NULL;
 	if (!table || !object)
 		return HAPAX_ENULL;
+	if (hpx_dead(hpx_object_of(object)))
+		return HAPAX_EDEAD;
 	/* The reference that *out will own, before anything can go wrong. */
 	status = hapax_retain(object);
 	if (status)
