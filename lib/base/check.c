@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* base/check.c - broken invariants, misuse, and the yield points of the chaos build. */
+#include "base/check.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdarg.h>
+
+#include "base/atomic.h"
+#include "base/testing.h"
+
+struct hpx_hook hpx_misuse_hook;
+
+void hpx_fatal(const char *file, int line, const char *what)
+{
+	fprintf(stderr, "hapax: %s:%d: broken invariant: %s\n", file, line, what);
+	abort();
+}
+
+void hpx_misuse(const char *format, ...)
+{
+	int saved = errno;
+	char text[256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (!hpx_hook_call(&hpx_misuse_hook, text)) {
+#ifdef HPX_DEBUG
+		fprintf(stderr, "hapax: misuse: %s\n", text);
+		abort();
+#endif
+	}
+	errno = saved;
+}
+
+#ifdef HPX_CHAOS
+/* One call in eight gives the processor away. The generator is the thread's own: it orders nothing. */
+static uint64_t chaos_seed = 0x9e3779b97f4a7c15;
+static __thread uint64_t chaos_state;
+
+__attribute__((constructor, no_sanitize("thread"))) static void chaos_begin(void)
+{
+	const char *seed = getenv("HAPAX_CHAOS_SEED");
+
+	if (seed)
+		chaos_seed ^= strtoull(seed, NULL, 0) * 0xbf58476d1ce4e5b9;
+}
+
+__attribute__((no_sanitize("thread"))) void hpx_yield_point(void)
+{
+	int saved = errno;
+	uint64_t x = chaos_state;
+
+	if (!x)
+		x = chaos_seed ^ (uint64_t)(uintptr_t)&chaos_state;
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	chaos_state = x;
+	if (!(x >> 32 & 7))
+		sched_yield();
+	errno = saved;
+}
+#endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * reclaim/internal.h - what the files of this layer share.
+ *
+ * Locks, in the order they are taken: hpx_slow (process-wide: environments, threads, shares, grace-period lists; never
+ * held while a grace period is waited for or foreign code runs) -> an environment's pool.lock (its pages; held over the
+ * allocator's alloc() when a page is needed). release, retire and remove take neither.
+ */
+#ifndef HPX_RECLAIM_INTERNAL_H
+#define HPX_RECLAIM_INTERNAL_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <stddef.h>
+
+#include "base/ck_port.h"
+#include "reclaim/reclaim.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define HPX_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HPX_ASAN 1
+#endif
+#endif
+
+/* ---- the pool's own types (pool.c) ---- */
+
+#define HPX_CLASSES (HPX_POOL_MAX / 16)
+#define HPX_RING 128         /* closed batches a thread keeps for itself */
+#define HPX_BATCH_BLOCKS 64
+#define HPX_BATCH_BYTES ((size_t)64 << 10)
+
+/* A free or retired block is known by a word in it: the link its retirer named. */
+struct hpx_node {
+	struct hpx_node *next;
+} __attribute__((may_alias));
+
+struct hpx_chain {
+	struct hpx_node *first, *last;
+	uint32_t count;
+	uint32_t size_class;
+};
+
+struct hpx_batch {
+	struct hpx_chain chain;
+	uint64_t stamp; /* may be reused when this grace period is over */
+};
+
+/*
+ * A thread's share of an environment. Owner: the thread, without lock; the ring: whoever has `busy`, which the owner only
+ * tries (when it is taken it uses the shared paths); `owner`, `next`, `mine`: hpx_slow.
+ */
+struct hpx_local {
+	hapax_env *env;
+	struct hpx_thread *owner; /* NULL: to be adopted */
+	struct hpx_local *next;
+	HPX_ATOMIC(struct hpx_local *) mine; /* the next one of the same thread; read in sections */
+	hpx_u64 begun, ended;                /* blocks handed out, and given back; written by the owner */
+	size_t open_bytes;
+	struct hpx_chain magazine[HPX_CLASSES]; /* `last` is not used */
+	struct hpx_chain open[HPX_CLASSES];
+	_Alignas(HPX_CACHE_LINE) hpx_u32 busy;
+	uint32_t first, count; /* of the ring */
+	struct hpx_batch ring[HPX_RING];
+};
+
+struct hpx_page;
+struct hpx_pool {
+	pthread_mutex_t lock;
+	struct hpx_page *partial[HPX_CLASSES]; /* pages with something free */
+	struct hpx_page *pages;                /* every page (or, with AddressSanitizer, block) */
+	struct hpx_page *empty;                /* not in use; kept or about to go back */
+	unsigned empties;
+	uint64_t reciprocal[HPX_CLASSES];
+};
+
+/* ---- environments ---- */
+
+struct hapax_env {
+	hapax_env *next, **back; /* hpx_slow */
+	unsigned flags;
+	hapax_allocator allocator;
+	hapax_clock clock;
+	hapax_log log;
+	uint64_t stall_ns;
+	size_t bound, batch_bytes;
+	hpx_u64 threshold; /* garbage from which creation waits: the bound less what open batches may hide */
+	hpx_u32 closed;
+	bool is_default;
+	struct ck_ec_ops ops;
+	uint64_t (*time_now)(void *ctx); /* the testing build's time; NULL: clock and futex */
+	void (*time_wait)(const uint32_t *word, uint32_t expected, uint64_t deadline, void *ctx);
+	void (*time_wake)(const uint32_t *word, void *ctx);
+	void *time_ctx;
+
+	_Alignas(HPX_CACHE_LINE) hpx_u64 garbage;
+	hpx_u64 peak;
+	hpx_u64 orphaned;     /* blocks on the process's lists */
+	hpx_u64 begun, ended; /* holds, blocks, deferrals: what keeps the environment; both only grow */
+	hpx_u64 bytes;
+	hpx_u64 random;
+	hpx_u32 waiters;
+	struct hpx_event room; /* garbage has gone while somebody waited */
+	hpx_u64 waits, refusals, stalls, stall_gp;
+
+	/* hpx_slow */
+	struct hpx_local *locals;
+	unsigned local_count, pinned;
+	struct hpx_poll *polls, *polls_last;
+	int stalled_tid;
+	char stalled_name[16];
+
+	hpx_ptr new_polls;
+	hpx_ptr classes[64];
+	hpx_ptr deferred_deaths;
+	struct hpx_counters counters;
+	struct hpx_deferred end;
+	struct hpx_pool pool;
+};
+
+extern pthread_mutex_t hpx_slow;
+extern hapax_env *hpx_envs;
+
+/* From the environment's allocator, accounted, not keeping the environment. Not zeroed. */
+void *hpx_raw_alloc(hapax_env *env, size_t size, size_t align);
+void hpx_raw_free(hapax_env *env, void *block, size_t size, size_t align);
+void hpx_env_begin(hapax_env *env);
+void hpx_env_end(hapax_env *env);
+/* hpx_slow held: what has nothing left is taken out and retired. True: there was one. */
+bool hpx_env_sweep(void);
+void hpx_env_set_threshold(hapax_env *env);
+bool hpx_env_exists(hapax_env *env);
+
+/* ---- threads ---- */
+
+struct hpx_thread_state {
+	struct hpx_thread_state *next, **back; /* hpx_slow */
+	struct urcu_bp_reader *reader;
+	int tid;
+	char name[16];
+	bool hooked, reclaimer, working;
+	HPX_ATOMIC(struct hpx_local *) locals; /* written under hpx_slow, read by the thread in sections */
+};
+extern __thread struct hpx_thread_state hpx_state __attribute__((tls_model("initial-exec")));
+/* hpx_slow held: the thread whose old section a grace period waits for; false: none of those known. */
+bool hpx_thread_stalling(int *tid, char name[16]);
+/* hpx_slow held: takes a share away from its owner, who is not in a call for its environment. */
+void hpx_local_disown(struct hpx_local *local);
+void hpx_threads_after_fork(void);
+
+/* ---- grace periods ---- */
+
+struct hpx_gp_lists {
+	hpx_ptr deferred; /* struct hpx_deferred: pushed by anybody, taken as a whole */
+	hpx_ptr orphans;  /* struct hpx_node */
+	/* hpx_slow */
+	bool busy; /* somebody waits for readers */
+	unsigned working;
+	struct hpx_deferred *taken, *ready;
+	struct hpx_node *taken_nodes, *ready_nodes;
+	pthread_cond_t changed;
+};
+extern struct hpx_gp_lists hpx_gp;
+extern hpx_u64 hpx_gp_started, hpx_gp_done;
+
+/* The number of a grace period that begins after this call; asked for. */
+uint64_t hpx_gp_stamp(void);
+void hpx_gp_orphan(hapax_env *env, struct hpx_chain *chain);
+/* After stamps and pushes: wakes or starts the reclaimer, if `env` wants it. */
+void hpx_gp_wake(hapax_env *env);
+bool hpx_gp_start(void);
+bool hpx_gp_due(void);
+void hpx_gp_run(void);
+void hpx_gp_hurry(void);
+enum hpx_work { HPX_WORK_SOME, HPX_WORK_ALL, HPX_WORK_TRIM };
+/* Does what finished grace periods allow. */
+void hpx_gp_work(enum hpx_work how);
+/* Rounds of grace period and work until nothing is due, at least one; no section. */
+void hpx_gp_rounds(unsigned most, enum hpx_work how);
+void hpx_gp_after_fork(void);
+/* A grace period that takes too long for this environment: accounts for it once and reports it. */
+void hpx_stall_look(hapax_env *env);
+
+/* ---- garbage, pool ---- */
+
+void hpx_garbage_add(hapax_env *env, size_t bytes);
+void hpx_garbage_sub(hapax_env *env, size_t bytes);
+void hpx_pool_init(hapax_env *env);
+void hpx_pool_fini(hapax_env *env); /* nobody uses a block any more */
+size_t hpx_chain_bytes(const struct hpx_chain *chain);
+/* hpx_slow held; own thread: closes all open batches of its shares. */
+void hpx_pool_close_own(bool magazines_too);
+bool hpx_pool_close_local(struct hpx_local *local, bool magazines_too); /* true: something was open */
+/* hpx_slow held: frees what is matured in the ring of a share; `behind` grace periods ago. */
+void hpx_pool_harvest(struct hpx_local *local, uint64_t behind);
+/* hpx_slow held: frees up to `most` of a list of orphans; returns the rest. */
+struct hpx_node *hpx_pool_free_orphans(struct hpx_node *node, unsigned most);
+/* Gives empty pages back, but for `keep`. No lock held. */
+void hpx_pool_trim(hapax_env *env, unsigned keep);
+void hpx_pool_poll(hapax_env *env);
+void hpx_local_after_fork(struct hpx_local *local);
+
+#endif

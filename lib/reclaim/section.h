@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * reclaim/section.h - read sections, over liburcu's "bp" flavour. Included by reclaim.h.
+ *
+ * Normal builds inline liburcu's lock and unlock. ThreadSanitizer cannot see the edge from a reader's unlock to the end
+ * of the grace period that waited for it, so in its builds liburcu is called, and the edge is drawn: the outermost
+ * unlock releases the tag that the parity of the grace-period number names, and the end of grace period n acquires the
+ * tag of the number before it. The number is read on both sides of the lock; where the readings differ both tags are
+ * released. Readers acquire nothing: they are not ordered with each other, and real races stay visible.
+ */
+#ifndef HPX_SECTION_H
+#define HPX_SECTION_H
+
+#if defined(__SANITIZE_THREAD__)
+#define HPX_SECTION_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HPX_SECTION_TSAN 1
+#endif
+#endif
+
+#ifndef HPX_SECTION_TSAN
+#ifndef _LGPL_SOURCE
+#define _LGPL_SOURCE
+#endif
+#endif
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpedantic"
+#include <urcu/urcu-bp.h>
+#include <urcu/static/urcu-bp.h>
+#pragma GCC diagnostic pop
+
+#include "base/atomic.h"
+
+/* Whether this thread is in a read section of urcu-bp: ours or the application's own. */
+static inline bool hpx_in_section(void)
+{
+	return URCU_TLS(urcu_bp_reader) && (URCU_TLS(urcu_bp_reader)->ctr & URCU_BP_GP_CTR_NEST_MASK);
+}
+
+#ifdef HPX_SECTION_TSAN
+
+void hpx_section_enter(void);
+void hpx_section_leave(void);
+static inline void hpx_read_lock(void) { hpx_section_enter(); }
+static inline void hpx_read_unlock(void) { hpx_section_leave(); }
+
+#else
+
+static inline void hpx_read_lock(void)
+{
+	HPX_POINT();
+	urcu_bp_read_lock();
+}
+
+static inline void hpx_read_unlock(void)
+{
+	HPX_POINT();
+	urcu_bp_read_unlock();
+	HPX_POINT();
+}
+
+#endif
+#endif
