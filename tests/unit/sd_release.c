@@ -165,24 +165,31 @@ static void release_beside(const char *where)
 
 	/* the last reference of an object stored in the table, and of all its neighbours */
 	hapax_release(x);
-	CHECK_EQ(p.calls, 1);
-	CHECK_EQ(p.frees, 1);
+	if (strcmp(where, "remove.chosen") != 0) { /* a removal holds what it chose until it has returned */
+		CHECK_EQ(p.calls, 1);
+		CHECK_EQ(p.frees, 1);
+	}
 	for (int i = 0; i < 100; i += 2)
 		hapax_release(many[i]);
-	CHECK(items_destroyed_now() >= 51);
+	CHECK(items_destroyed_now() >= 50 + p.calls);
 	/* lookups of other keys do not wait either, nor do a put and a removal */
-	CHECK_EQ(hapax_table_get(s.table, HAPAX_STR("x"), &object), HAPAX_MISS);
+	if (p.calls)
+		CHECK_EQ(hapax_table_get(s.table, HAPAX_STR("x"), &object), HAPAX_MISS);
 	for (int i = 0; i < 100; i++)
 		CHECK_PTR(table_peek(s.table, HAPAX_BYTES(key, (size_t)i + 10)), i % 2 ? many[i] : NULL);
 	CHECK_PTR(table_peek(s.table, HAPAX_STR("yy")), y);
 	table_put(s.table, HAPAX_STR("another"), y);
 	CHECK_EQ(hapax_table_remove(s.table, HAPAX_STR("yy")), HAPAX_OK);
-	CHECK_EQ(hapax_cache_get_if_present(s.cache, HAPAX_STR("put"), &object), HAPAX_MISS);
+	if (p.calls)
+		CHECK_EQ(hapax_cache_get_if_present(s.cache, HAPAX_STR("put"), &object), HAPAX_MISS);
 	CHECK_EQ(hapax_cache_put(s.cache, HAPAX_STR("put"), y), HAPAX_OK);
 
 	test_event_set(&s.go_on);
 	test_join(thread);
 	hapax_testing_set_stop(NULL, NULL);
+	CHECK_EQ(p.calls, 1);
+	CHECK_EQ(p.frees, 1);
+	CHECK_EQ(hapax_table_get(s.table, HAPAX_STR("x"), &object), HAPAX_MISS);
 	CHECK_PTR(table_peek(s.table, HAPAX_STR("another")), y);
 	for (int i = 1; i < 100; i += 2)
 		hapax_release(many[i]);

@@ -389,8 +389,8 @@ TEST(SD_13_two_misses_make_one_instance)
 		items_reset();
 		test_barrier_init(&m.round, MISSERS);
 		run_threads(MISSERS, miss_together, &m);
-		ran = hapax_run_deferred(env);
-		CHECK_EQ(ran, deferred ? m.rounds : 0);
+		ran = hapax_run_deferred(env); /* and what lost the race to become the flight; no destructor of it runs */
+		CHECK(deferred ? ran >= (size_t)m.rounds : ran == 0);
 		CHECK_EQ(items_destroyed_now(), m.rounds);
 		cache_check(m.cache, 0);
 		hapax_cache_destroy(m.cache);
