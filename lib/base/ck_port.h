@@ -51,13 +51,32 @@ static inline void hpx_ec_signal(struct ck_ec32 *ec, const struct ck_ec_ops *ops
 	ck_ec32_inc(ec, &mode);
 }
 
+/*
+ * CK sleeps in growing steps and looks at the deadline only between them, and then for being past. Neither suits us: a
+ * sleep lasts until the very deadline, and an instant is reached when it has come.
+ */
+static inline int hpx_ec_until(const struct ck_ec_wait_state *state, struct timespec *step)
+{
+	const struct timespec *deadline = state->data;
+
+	if (!deadline) {
+		step->tv_sec = (time_t)1 << 32;
+		step->tv_nsec = 0;
+		return 0;
+	}
+	*step = *deadline;
+	return state->now.tv_sec > deadline->tv_sec ||
+	       (state->now.tv_sec == deadline->tv_sec && state->now.tv_nsec >= deadline->tv_nsec);
+}
+
+/* 0: the value differs from `old`; otherwise the deadline (NULL: none) has come. */
 static inline int hpx_ec_wait(struct ck_ec32 *ec, const struct ck_ec_ops *ops, uint32_t old,
 			      const struct timespec *deadline)
 {
 	const struct ck_ec_mode mode = {.ops = ops, .single_producer = false};
-	int late = ck_ec32_wait(ec, &mode, old, deadline);
+	int late = ck_ec32_wait_pred(ec, &mode, old, hpx_ec_until, (void *)(uintptr_t)deadline, deadline);
 
-	/* order: -> EVENT.SIGNAL acquire; in ck_ec32_wait() */
+	/* order: -> EVENT.SIGNAL acquire; in ck_ec32_wait_pred() */
 	HPX_TSAN_ACQUIRE(ec);
 	return late;
 }

@@ -272,8 +272,6 @@ int hapax_cache_get_with(hapax_cache *cache, hapax_key key, const hapax_get_opti
 		return HAPAX_EFLAGS;
 	if (options->load && options->make)
 		return HAPAX_EOPTION;
-	if (options->load && !cache->class)
-		return HAPAX_ETYPE;
 	if (options->error)
 		*options->error = (hapax_load_error){.code = 0};
 	if (!options->refuse)

@@ -277,6 +277,8 @@ int hpx_cache_load(struct hpx_call *call, struct hpx_object **out)
 
 	if (!call->load && !call->make)
 		return call->outcome.status == HAPAX_EABANDONED ? HAPAX_EABANDONED : HAPAX_ENOLOADER;
+	if (call->load && !call->cache->class)
+		return HAPAX_ETYPE; /* in place, but of what? */
 	HPX_STOP("get.miss");
 	rc = publish(&l, &found);
 	if (found) {
