@@ -246,9 +246,13 @@ void *hpx_table_seek(struct hpx_table *t, uint64_t h, const hapax_key *key, bool
 
 struct hpx_object *hpx_table_lookup(struct hpx_table *t, uint64_t h, const hapax_key *key, void **entry)
 {
+	struct hpx_array *a = hpx_load_acquire(&t->root); /* order: -> TABLE.ROOT acquire */
 	struct hpx_object *object;
 
 	*entry = hpx_table_seek(t, h, key, true, &object);
+	/* A table that is only read would stay between two arrays for ever, and every lookup a slow one. */
+	if (HPX_UNLIKELY(hpx_load_acquire(&a->next) != NULL)) /* order: -> TABLE.NEXT acquire */
+		hpx_move_some(t, a, 1);
 	return object;
 }
 

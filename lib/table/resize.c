@@ -383,9 +383,30 @@ void hpx_consider_shrinking(struct hpx_table *t, struct hpx_array *a, size_t whe
 
 /* ---- from outside sections ----------------------------------------------------------------------------------- */
 
+/* Up to `steps` bounded pieces of the moves under way. True: more to do, and no lack of memory in its way. */
+static bool move_on(struct hpx_table *t, unsigned steps)
+{
+	bool more = true;
+
+	while (more && steps-- > 0) {
+		uint32_t room = HPX_WANT_ROOM;
+
+		if (hpx_cas_relaxed(&t->want, &room, 0) && !hpx_array_room(t)) /* order: relaxed; a hint */
+			return false;
+		hpx_read_lock();
+		struct hpx_array *a = hpx_load_acquire(&t->root); /* order: -> TABLE.ROOT acquire */
+
+		more = hpx_load_acquire(&a->next) != NULL; /* order: -> TABLE.NEXT acquire */
+		if (more)
+			hpx_move_some(t, a, HPX_MOVE_PER_PUT);
+		hpx_read_unlock();
+	}
+	return more;
+}
+
 bool hpx_table_maintain(struct hpx_table *t, unsigned steps)
 {
-	bool more = false;
+	uint32_t bits;
 
 	hpx_read_lock();
 	struct hpx_array *a = hpx_load_acquire(&t->root); /* order: -> TABLE.ROOT acquire */
@@ -393,44 +414,28 @@ bool hpx_table_maintain(struct hpx_table *t, unsigned steps)
 	if (!hpx_load_acquire(&a->next)) /* order: -> TABLE.NEXT acquire */
 		hpx_consider_shrinking(t, a, (size_t)hpx_add_relaxed(&t->probe, 977)); /* order: relaxed; where to sample */
 	hpx_read_unlock();
-
-	uint32_t bits = hpx_load_relaxed(&t->want); /* order: relaxed; a hint */
-
-	if (bits && hpx_cas_relaxed(&t->want, &bits, 0)) {
-		if (bits == HPX_WANT_ROOM)
-			hpx_array_room(t);
-		else
-			hpx_array_append(t, bits);
-	}
-	while (steps-- > 0) {
-		hpx_read_lock();
-		a = hpx_load_acquire(&t->root); /* order: -> TABLE.ROOT acquire */
-		more = hpx_load_acquire(&a->next) != NULL; /* order: -> TABLE.NEXT acquire */
-		if (more)
-			hpx_move_some(t, a, HPX_MOVE_PER_PUT);
-		hpx_read_unlock();
-		if (!more)
-			break;
-	}
-	return more;
+	bits = hpx_load_relaxed(&t->want); /* order: relaxed; a hint */
+	if (bits && bits != HPX_WANT_ROOM && hpx_cas_relaxed(&t->want, &bits, 0)) /* order: relaxed; a hint */
+		hpx_array_append(t, bits);
+	return move_on(t, steps);
 }
 
 bool hpx_table_resize(struct hpx_table *t, int delta)
 {
 	unsigned bits, load;
 
-	while (hpx_table_maintain(t, 64))
+	while (move_on(t, 64))
 		;
 	hpx_read_lock();
 	bits = hpx_array_bits(hpx_load_acquire(&t->root)); /* order: -> TABLE.ROOT acquire */
-	load = hpx_array_load16(hpx_load_acquire(&t->root), 0);
+	load = hpx_array_load16(hpx_load_acquire(&t->root), 0); /* order: -> TABLE.ROOT acquire */
 	hpx_read_unlock();
 	if ((delta < 0 && (bits <= HPX_BITS_MIN || load > LOAD_HALVE_MAX)) || (delta > 0 && bits >= HPX_BITS_MAX))
 		return false;
 	bits = delta < 0 ? bits - 1 : delta > 0 ? bits + 1 : bits;
 	if (!hpx_array_append(t, bits))
 		return false;
-	while (hpx_table_maintain(t, 64))
+	while (move_on(t, 64))
 		;
 	return true;
 }
