@@ -101,7 +101,7 @@ bool hpx_gp_due(void)
 {
 	/* order: RECLAIM.WAKE seq_cst; against hpx_gp_wake() */
 	return hpx_load_seq_cst(&want) > hpx_load_seq_cst(&hpx_gp_done) || hpx_load_seq_cst(&hpx_gp.deferred) ||
-	       hpx_load_seq_cst(&hpx_gp.orphans);
+	       hpx_load_seq_cst(&hpx_gp.orphans) || hpx_load_seq_cst(&hpx_gp.unworked);
 }
 
 static void wake_sleeper(void)
@@ -238,6 +238,8 @@ void hpx_gp_run(void)
 	hpx_gp.ready_nodes = nodes_join(hpx_gp.ready_nodes, hpx_gp.taken_nodes);
 	hpx_gp.taken = NULL;
 	hpx_gp.taken_nodes = NULL;
+	if (hpx_gp.ready || hpx_gp.ready_nodes)
+		hpx_store_relaxed(&hpx_gp.unworked, 1); /* order: RECLAIM.WAKE relaxed; under the lock, a wake-up follows */
 	/* order: RECLAIM.DONE -> release; the sections that have ended, before memory they read is used again */
 	hpx_store_release(&hpx_gp_done, number);
 	hpx_store_relaxed(&running_since, 0); /* order: STALL.LOOK relaxed */
@@ -356,6 +358,7 @@ void hpx_gp_work(enum hpx_work how)
 	pthread_mutex_lock(&hpx_slow);
 	hpx_gp.working += outer;
 	hpx_state.working = true;
+	hpx_store_relaxed(&hpx_gp.unworked, 0); /* order: RECLAIM.WAKE relaxed; under the lock */
 	harvest(how);
 	while (hpx_gp.ready_nodes) {
 		hpx_gp.ready_nodes = hpx_pool_free_orphans(hpx_gp.ready_nodes, ORPHANS_AT_ONCE);

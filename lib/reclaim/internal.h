@@ -154,6 +154,7 @@ void hpx_threads_after_fork(void);
 struct hpx_gp_lists {
 	hpx_ptr deferred; /* struct hpx_deferred: pushed by anybody, taken as a whole */
 	hpx_ptr orphans;  /* struct hpx_node */
+	hpx_u32 unworked; /* something is ready and nobody has begun to see to it */
 	/* hpx_slow */
 	bool busy; /* somebody waits for readers */
 	unsigned working;

@@ -99,6 +99,7 @@ static size_t page_bytes(const struct hpx_page *page)
 
 /* ---- pages; the lock is held unless said otherwise ----------------------------------------------------------------- */
 
+#ifndef HPX_ASAN
 static void page_list(struct hpx_page **list, struct hpx_page *page)
 {
 	page->next = *list;
@@ -107,6 +108,7 @@ static void page_list(struct hpx_page **list, struct hpx_page *page)
 		page->next->back = &page->next;
 	*list = page;
 }
+#endif
 
 static void page_unlist(struct hpx_page *page)
 {
@@ -514,6 +516,7 @@ static void close_all(hapax_env *env, struct hpx_local *local)
 			close_batch(env, local, &local->open[k]);
 }
 
+#ifndef HPX_BROKEN_NO_GRACE_PERIOD
 static void retire_alone(hapax_env *env, struct hpx_node *node, unsigned k)
 {
 	struct hpx_chain one = {.first = node, .last = node, .count = 1, .size_class = k};
@@ -523,6 +526,7 @@ static void retire_alone(hapax_env *env, struct hpx_node *node, unsigned k)
 	hpx_gp_wake(env);
 	hpx_env_end(env);
 }
+#endif
 
 void hpx_pool_retire(hapax_env *env, void *block, size_t size, void *link)
 {

@@ -4,6 +4,9 @@
 
 void hpx_synchronize(void)
 {
-	if (!hpx_in_section())
-		hpx_gp_run();
+	if (hpx_in_section())
+		return;
+	hpx_gp_run();
+	if (hpx_gp_due()) /* others' work, which this grace period may have made possible */
+		hpx_gp_wake(NULL);
 }

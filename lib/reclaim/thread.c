@@ -206,7 +206,7 @@ bool hpx_thread_stalling(int *tid, char name[16])
 
 	for (struct hpx_thread_state *t = threads; t; t = t->next) {
 		/* order: STALL.LOOK relaxed; a guess. liburcu never unmaps its readers. */
-		ctr = t->reader ? __atomic_load_n(&t->reader->ctr, __ATOMIC_RELAXED) : 0;
+		ctr = t->reader ? hpx_reader_ctr(t->reader) : 0;
 		if (!(ctr & URCU_BP_GP_CTR_NEST_MASK) || !((ctr ^ now) & URCU_BP_GP_CTR_PHASE))
 			continue;
 		*tid = t->tid;
