@@ -16,6 +16,7 @@ struct settings {
 	const char *json;
 	uint64_t threads, seed, keys;
 	double seconds, zipf;
+	bool calm;
 };
 
 static int parse(struct settings *settings, int argc, char **argv)
@@ -28,6 +29,7 @@ static int parse(struct settings *settings, int argc, char **argv)
 		{"keys", HPX_OPTION_NUMBER, &settings->keys, 1, 10000000, "N", "keys of each cache (default 256)"},
 		{"zipf", HPX_OPTION_REAL, &settings->zipf, 0, 10, "S",
 		 "exponent of the popularity of keys (default 1.1)"},
+		{"calm", HPX_OPTION_FLAG, &settings->calm, 0, 0, NULL, "do not interrupt the threads with signals"},
 		{"json", HPX_OPTION_TEXT, &settings->json, 0, 0, "FILE",
 		 "write the result as JSON; '-': standard output"},
 		{NULL, HPX_OPTION_FLAG, NULL, 0, 0, NULL, NULL},
@@ -120,6 +122,7 @@ static int prepare(hpx_torture *torture, const struct settings *settings)
 	torture->keys = settings->keys;
 	torture->seed = settings->seed;
 	torture->threads = (unsigned)settings->threads;
+	torture->calm = settings->calm;
 	hpx_zipf_init(&torture->zipf, settings->keys, settings->zipf);
 	for (unsigned i = 0; i < HPX_CACHES; i++) {
 		failed |= hpx_oracle_init(&torture->oracles[i], settings->keys) != 0;
@@ -253,6 +256,7 @@ int hpx_torture_main(int argc, char **argv)
 	status = hpx_json_check("torture", settings.json);
 	if (status)
 		return status;
+	hpx_signals_install();
 	status = prepare(&torture, &settings);
 	if (!status) {
 		result.command = "torture";

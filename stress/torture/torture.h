@@ -13,6 +13,7 @@
  *   main.c    options, the run, the closing table
  *   object.c  types, loaders, destructors
  *   worker.c  what each thread does
+ *   signals.c interruptions at any instruction
  */
 #ifndef HPX_STRESS_TORTURE_H
 #define HPX_STRESS_TORTURE_H
@@ -25,6 +26,7 @@
 #include <hapax/hapax.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 int hpx_torture_main(int argc, char **argv);
 
@@ -62,6 +64,7 @@ typedef struct hpx_torture {
 	hpx_zipf zipf;
 	uint64_t keys, seed;
 	unsigned threads;
+	bool calm; /* no signals */
 	struct hpx_torturer *torturers;
 	hpx_relaxed exclusive_overlaps, unexpected, unexpected_status, bad_callbacks, bad_upgrades, put_instances,
 		vanished;
@@ -98,5 +101,11 @@ void hpx_thing_look(hpx_torture *torture, hpx_thing *thing, unsigned cache, uint
 hpx_thing *hpx_torture_get_pure(hpx_torturer *torturer, uint64_t key, uint64_t deadline);
 void hpx_torture_release(hpx_torture *torture, hpx_thing *thing);
 void hpx_torture_work(unsigned index, void *torture);
+
+/* --- signals.c --- */
+
+void hpx_signals_install(void);
+/* Interrupts the calling thread now and then until the timer is deleted. False: this system has no such timers. */
+bool hpx_signals_start(timer_t *timer, unsigned index);
 
 #endif

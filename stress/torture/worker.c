@@ -376,8 +376,14 @@ void hpx_torture_work(unsigned index, void *ctx)
 {
 	hpx_torturer *self = &((hpx_torture *)ctx)->torturers[index];
 
+	timer_t timer;
+	bool interrupted;
+
 	hpx_torture_self = self;
+	interrupted = !self->torture->calm && hpx_signals_start(&timer, index);
 	while (!hpx_stopping())
 		step(self);
 	let_all_go(self);
+	if (interrupted)
+		timer_delete(timer);
 }
