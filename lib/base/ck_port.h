@@ -60,8 +60,8 @@ static inline int hpx_ec_until(const struct ck_ec_wait_state *state, struct time
 	const struct timespec *deadline = state->data;
 
 	if (!deadline) {
-		step->tv_sec = (time_t)1 << 32;
-		step->tv_nsec = 0;
+		step->tv_sec = (time_t)(UINT64_MAX / 1000000000); /* as late as a clock of ours can be */
+		step->tv_nsec = (long)(UINT64_MAX % 1000000000);
 		return 0;
 	}
 	*step = *deadline;
