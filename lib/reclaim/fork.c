@@ -41,7 +41,7 @@ void hapax_before_fork(unsigned flags)
 {
 	int saved = errno;
 
-	hpx_thread_ready();
+	/* No hpx_thread_ready(): registering a reader would wait for liburcu's lock, which the application may have. */
 	locks_take();
 	if (flags & HAPAX_FORK_URCU)
 		urcu_bp_before_fork();

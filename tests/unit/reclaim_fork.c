@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Forks under load: hapax's handlers inside, outside, and in place of the application's own of liburcu. */
+#include <hapax/testing.h>
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "reclaim/reclaim.h"
+
+#define FORKS 60
+#define CHURNERS 2
+
+static hpx_u32 stop;
+static hapax_env *env;
+
+static void churn_once(void)
+{
+	hpx_u64 *b = hpx_pool_alloc(env, 64);
+
+	if (!b)
+		abort();
+	hpx_read_lock();
+	hpx_init(b, 0);
+	hpx_read_unlock();
+	hpx_pool_retire(env, b, 64, b);
+}
+
+static void *churn(void *arg)
+{
+	(void)arg;
+	while (!hpx_load_relaxed(&stop)) {
+		if (hpx_admit(env, HAPAX_FOREVER))
+			abort();
+		churn_once();
+	}
+	return NULL;
+}
+
+static int child(void)
+{
+	hapax_env_stats stats = {.size = sizeof(stats)};
+	hapax_env *other;
+
+	alarm(20);
+	for (int i = 0; i < 5000; i++) {
+		if (hpx_admit(env, HAPAX_FOREVER))
+			return 1;
+		churn_once();
+	}
+	hapax_testing_drain(env);
+	if (hapax_env_stats_get(env, &stats) || hapax_env_create(&other, NULL))
+		return 2;
+	hapax_env_destroy(other);
+	return 0;
+}
+
+enum order { HAPAX_OUTSIDE, HAPAX_INSIDE, HAPAX_ALONE };
+
+static void fork_under_load(enum order order)
+{
+	unsigned flags = order == HAPAX_ALONE ? HAPAX_FORK_URCU : 0;
+	hapax_env_options o = {HAPAX_ENV_OPTIONS_INIT, .garbage_bound = 1 << 20};
+	pthread_t thread[CHURNERS];
+	int status;
+	pid_t pid;
+
+	assert_int_equal(hapax_env_create(&env, &o), 0);
+	hpx_store_relaxed(&stop, 0);
+	for (size_t i = 0; i < CHURNERS; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, churn, NULL), 0);
+	for (int i = 0; i < FORKS; i++) {
+		if (order == HAPAX_INSIDE)
+			urcu_bp_before_fork();
+		hapax_before_fork(flags);
+		if (order == HAPAX_OUTSIDE)
+			urcu_bp_before_fork();
+		pid = fork();
+		if (pid) {
+			if (order == HAPAX_OUTSIDE)
+				urcu_bp_after_fork_parent();
+			hapax_after_fork_parent(flags);
+			if (order == HAPAX_INSIDE)
+				urcu_bp_after_fork_parent();
+		} else {
+			if (order == HAPAX_OUTSIDE)
+				urcu_bp_after_fork_child();
+			hapax_after_fork_child(flags);
+			if (order == HAPAX_INSIDE)
+				urcu_bp_after_fork_child();
+			_exit(child());
+		}
+		assert_true(pid > 0);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+	hpx_store_relaxed(&stop, 1);
+	for (size_t i = 0; i < CHURNERS; i++)
+		pthread_join(thread[i], NULL);
+	hapax_env_destroy(env);
+}
+
+static void around_the_applications_handlers(void **state)
+{
+	(void)state;
+	fork_under_load(HAPAX_OUTSIDE);
+}
+
+static void within_the_applications_handlers(void **state)
+{
+	(void)state;
+	fork_under_load(HAPAX_INSIDE);
+}
+
+static void with_liburcu_left_to_hapax(void **state)
+{
+	(void)state;
+	fork_under_load(HAPAX_ALONE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(around_the_applications_handlers),
+		cmocka_unit_test(within_the_applications_handlers),
+		cmocka_unit_test(with_liburcu_left_to_hapax),
+	};
+
+#ifdef HPX_SECTION_TSAN
+	return 77; /* ThreadSanitizer does not follow a fork of several threads */
+#endif
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
