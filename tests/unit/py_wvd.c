@@ -269,7 +269,7 @@ TEST(PY_WVD_07_replacements_in_a_crowd)
 		options.keys.hash = one_hash;
 		options.keys.ctx = (void *)(uintptr_t)&hashes[h];
 		CHECK_EQ(hapax_table_create(&table, &options), HAPAX_OK);
-		for (int i = 0; i < 2000; i++) {
+		for (int i = 0; i < (test_slow_build() ? 600 : 2000); i++) {
 			int key = (int)test_below(&random, 200);
 			struct item *fresh;
 
