@@ -213,6 +213,55 @@ TEST(PY_REF_03_a_million_upgrades_of_dying_objects)
 	test_env_end(h.env);
 }
 
+/* Threads that have been here before (their first call takes locks, which would order what follows anyway) write
+ * plainly and release; the destructor reads plainly. ThreadSanitizer sees whether the releases order the two. */
+struct marks {
+	hapax_env *env;
+	struct item *item;
+	struct test_barrier start, end;
+	unsigned rounds;
+	int mark[3], sum;
+};
+
+static void sum_marks(struct item *item, void *arg)
+{
+	struct marks *m = arg;
+
+	(void)item;
+	m->sum = m->mark[0] + m->mark[1] + m->mark[2];
+}
+
+static void mark_and_release(unsigned index, void *arg)
+{
+	struct marks *m = arg;
+
+	hapax_release(item_new(m->env, 0));
+	for (unsigned i = 1; i <= m->rounds; i++) {
+		if (index == 0) {
+			m->item = item_new(m->env, (int)i);
+			m->item->on_destroy = sum_marks;
+			m->item->arg = m;
+			for (int k = 0; k < 2; k++)
+				CHECK_EQ(hapax_retain(m->item), 0);
+		}
+		test_barrier_wait(&m->start);
+		m->mark[index] = (int)i;
+		hapax_release(m->item);
+		test_barrier_wait(&m->end);
+		CHECK_EQ(m->sum, (int)(3 * i));
+	}
+}
+
+TEST(PY_DTH_02_the_last_release_sees_what_every_holder_did)
+{
+	struct marks m = {.env = test_env(), .rounds = (unsigned)scaled(5000)};
+
+	test_barrier_init(&m.start, 3);
+	test_barrier_init(&m.end, 3);
+	run_threads(3, mark_and_release, &m);
+	test_env_end(m.env);
+}
+
 /* ---- queues and ownership ---------------------------------------------------------------------------------------- */
 
 static struct hpx_object *child_object;
