@@ -26,7 +26,7 @@
 
 #define PAUSE_NS 300000L      /* between grace periods, so that one serves many batches; unless somebody waits */
 #define IDLE_NS 100000000L    /* quiet for this long: other threads' matured batches are freed */
-#define HARVEST_BEHIND 8      /* grace periods after which an owner is taken not to come back for a batch */
+#define HARVEST_BEHIND 2      /* grace periods after which an owner is taken not to come back for a batch */
 #define ORPHANS_AT_ONCE 64
 
 struct hpx_gp_lists hpx_gp = {.changed = PTHREAD_COND_INITIALIZER};

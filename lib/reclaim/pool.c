@@ -23,6 +23,8 @@
 
 #define PAGE_BYTES ((size_t)64 << 10)
 #define MAGAZINE_MOST 256 /* blocks; beyond it matured batches go to the pages */
+#define MERGE_BLOCKS 2048
+#define MERGE_LOOK 16 /* the newest batches */
 #define REFILL_BYTES ((size_t)16 << 10)
 #define REFILL_BLOCKS 64
 
@@ -295,17 +297,39 @@ static void ring_leave(struct hpx_local *local)
 	hpx_store_release(&local->busy, 0); /* order: POOL.RING -> release */
 }
 
+/* Batches of one class and one grace period become one, up to MERGE_BLOCKS: the ring holds what many batches bring. */
+static bool ring_merge(struct hpx_local *local, const struct hpx_chain *chain, uint64_t stamp)
+{
+	uint32_t most = local->count < MERGE_LOOK ? local->count : MERGE_LOOK;
+	struct hpx_batch *batch;
+
+	for (uint32_t i = 1; i <= most; i++) {
+		batch = &local->ring[(local->first + local->count - i) % HPX_RING];
+		if (batch->stamp != stamp)
+			return false;
+		if (batch->chain.size_class != chain->size_class || batch->chain.count >= MERGE_BLOCKS)
+			continue;
+		chain->last->next = batch->chain.first;
+		batch->chain.first = chain->first;
+		batch->chain.count += chain->count;
+		return true;
+	}
+	return false;
+}
+
 static bool ring_push(struct hpx_local *local, const struct hpx_chain *chain, uint64_t stamp)
 {
-	bool room;
+	bool done;
 
 	if (!ring_try(local))
 		return false;
-	room = local->count < HPX_RING;
-	if (room)
+	done = ring_merge(local, chain, stamp);
+	if (!done && local->count < HPX_RING) {
 		local->ring[(local->first + local->count++) % HPX_RING] = (struct hpx_batch){*chain, stamp};
+		done = true;
+	}
 	ring_leave(local);
-	return room;
+	return done;
 }
 
 /* The ring is ours. */
@@ -336,8 +360,9 @@ static void chain_to_magazine(hapax_env *env, struct hpx_local *local, struct hp
 	put_list(env, chain->first, chain->count);
 }
 
-/* The owner: matured batches become magazines. */
-static void poll_local(hapax_env *env, struct hpx_local *local)
+/* The owner: matured batches become magazines, until there is one of class k (HPX_CLASSES: all of them). What is left in
+ * the ring is the stock from which the next one comes. */
+static void poll_local(hapax_env *env, struct hpx_local *local, unsigned k)
 {
 	struct hpx_chain chain;
 	size_t bytes = 0;
@@ -347,7 +372,7 @@ static void poll_local(hapax_env *env, struct hpx_local *local)
 		return;
 	/* order: -> RECLAIM.DONE acquire; sections that read the blocks are over */
 	done = hpx_load_acquire(&hpx_gp_done);
-	while (ring_pop(local, done, &chain)) {
+	while ((k == HPX_CLASSES || !local->magazine[k].first) && ring_pop(local, done, &chain)) {
 		bytes += hpx_chain_bytes(&chain);
 		chain_to_magazine(env, local, &chain);
 	}
@@ -361,7 +386,7 @@ void hpx_pool_poll(hapax_env *env)
 	struct hpx_local *local = hpx_local_of(env);
 
 	if (local)
-		poll_local(env, local);
+		poll_local(env, local, HPX_CLASSES);
 }
 
 void hpx_pool_harvest(struct hpx_local *local, uint64_t behind)
@@ -389,14 +414,22 @@ void hpx_pool_harvest(struct hpx_local *local, uint64_t behind)
 struct hpx_node *hpx_pool_free_orphans(struct hpx_node *node, unsigned most)
 {
 	struct hpx_node *next;
+	unsigned count;
+	size_t bytes;
 	hapax_env *env;
 
-	for (; node && most; node = next, most--) {
-		next = node->next;
+	while (node && most) {
 		env = page_of(node)->env;
-		hpx_garbage_sub(env, class_bytes(page_of(node)->size_class));
-		put_list(env, node, 1);
-		hpx_sub_relaxed(&env->orphaned, 1); /* order: ENV.ENDED relaxed; under hpx_slow, as the look at it */
+		bytes = count = 0;
+		pthread_mutex_lock(&env->pool.lock);
+		for (; node && most && page_of(node)->env == env; node = next, most--, count++) {
+			next = node->next;
+			bytes += class_bytes(page_of(node)->size_class);
+			put_node(env, node);
+		}
+		pthread_mutex_unlock(&env->pool.lock);
+		hpx_garbage_sub(env, bytes);
+		hpx_sub_relaxed(&env->orphaned, count); /* order: ENV.ENDED relaxed; under hpx_slow, as the look at it */
 	}
 	return node;
 }
@@ -410,7 +443,7 @@ static __attribute__((noinline)) bool refill(hapax_env *env, struct hpx_local *l
 	size_t n = REFILL_BYTES / class_bytes(k);
 	int saved = errno;
 
-	poll_local(env, local);
+	poll_local(env, local, k);
 	if (!magazine->first) {
 		pthread_mutex_lock(&env->pool.lock);
 		take_nodes(env, k, n < REFILL_BLOCKS ? (unsigned)n : REFILL_BLOCKS, magazine);
