@@ -23,6 +23,21 @@
 #endif
 #endif
 
+/* An environment whose leak reports go nowhere: for tests that leak on purpose. */
+static void log_nothing(hapax_log_level level, const char *message, void *ctx)
+{
+	(void)level;
+	(void)message;
+	(void)ctx;
+}
+
+MAYBE_UNUSED static hapax_env *quiet_env(unsigned flags)
+{
+	hapax_env_options o = {HAPAX_ENV_OPTIONS_INIT, .flags = flags, .log = {.write = log_nothing}};
+
+	return test_env_options(&o);
+}
+
 /* ---- a loader -------------------------------------------------------------------------------------------------- */
 
 /* Zeroed it loads items with ids 1, 2, 3, ... The numbers are changed atomically. */

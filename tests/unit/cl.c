@@ -439,7 +439,7 @@ static unsigned free_tls_keys(void)
 
 TEST(CF_CL_06_creating_and_destroying_caches_leaves_nothing)
 {
-	hapax_env *env = test_env();
+	hapax_env *env = quiet_env(0);
 	struct source s = {0};
 	size_t bytes = 0;
 	unsigned threads = 0, files = 0, keys = 0;

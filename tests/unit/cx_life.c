@@ -100,7 +100,7 @@ TEST(CX_LIFE_03_NULL_and_empty_things_are_refused_or_ignored)
 	hapax_cache *cache = cache_with(env, &s, 0);
 	hapax_table *table = table_new(env);
 	struct item *it = item_new(env, 1);
-	hapax_weak *weak = weak_of(it);
+	hapax_weak *weak = weak_of(it), *none = (hapax_weak *)1;
 	hapax_cache_stats st = {.size = sizeof(st)};
 	hapax_callback cb;
 	void *out = (void *)1;
@@ -120,12 +120,10 @@ TEST(CX_LIFE_03_NULL_and_empty_things_are_refused_or_ignored)
 	CHECK_EQ(hapax_new(env, NULL, 0, &out), HAPAX_ENULL);
 	CHECK(!out);
 	CHECK_EQ(hapax_new(env, &item_type, 0, NULL), HAPAX_ENULL);
-	CHECK_EQ(hapax_weak_new(NULL, NULL, &weak), HAPAX_ENULL);
-	CHECK(!weak);
-	weak = weak_of(it);
+	CHECK_EQ(hapax_weak_new(NULL, NULL, &none), HAPAX_ENULL);
+	CHECK(!none);
 	CHECK_EQ(hapax_weak_new(it, NULL, NULL), HAPAX_ENULL);
-	CHECK_EQ(hapax_weak_dup(NULL, &weak), HAPAX_ENULL);
-	weak = weak_of(it);
+	CHECK_EQ(hapax_weak_dup(NULL, &none), HAPAX_ENULL);
 	CHECK_EQ(hapax_weak_dup(weak, NULL), HAPAX_ENULL);
 	CHECK_EQ(hapax_weak_callback(weak, NULL), HAPAX_ENULL);
 	CHECK_EQ(hapax_weak_callback(NULL, &cb), HAPAX_ENULL);

@@ -481,7 +481,7 @@ TEST(CX_MEM_02_what_ends_things_needs_no_memory)
 {
 	enum { N = 400 };
 	static struct probe probes[N];
-	hapax_env *env = test_env();
+	hapax_env *env = quiet_env(0);
 	struct test_allocator *a = test_env_allocator(env);
 	struct source s = {.then = ignore_memory_then};
 	hapax_cache *cache = cache_with(env, &s, 0), *making = cache_making(env, &s, 0);

@@ -558,7 +558,7 @@ TEST(CF_LD_13_a_present_value_is_not_loaded)
 		struct source s = {0}, own = {.env = env};
 		hapax_cache *cache = cache_form(env, &s, form);
 		struct item *it = item_new(env, 7);
-		hapax_get_options o = {HAPAX_GET_OPTIONS_INIT, .load = source_load, .arg = &own};
+		hapax_get_options o = {HAPAX_GET_OPTIONS_INIT, .make = source_make, .arg = &own};
 		void *out;
 
 		CHECK_EQ(hapax_cache_put(cache, HAPAX_STR("k"), it), HAPAX_OK);
