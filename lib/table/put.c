@@ -37,7 +37,7 @@ struct put {
 enum step {
 	STEP_ON,     /* so far so good */
 	STEP_AGAIN,  /* something changed */
-	STEP_FROZEN, /* move the home, go on in the next array */
+	STEP_FROZEN, /* or full, with an array after this one: move the home, go on in the next array */
 	STEP_ROOM,   /* needs memory: an array, a chain, a node */
 	STEP_CHAIN,
 	STEP_NODE,

@@ -287,3 +287,33 @@ TEST(table_grows_shrinks_and_iterates)
 	hapax_table_destroy(table);
 	test_env_end(env);
 }
+
+/* A forced halving may leave a crowded place that no array but a later, larger one has room for; the copies that met it
+ * used to look for room in the full one for ever. */
+TEST(table_crowded_place_moves_on)
+{
+	enum { N = 600 };
+	hapax_env *env = test_env();
+	struct thing *things[N];
+	char message[200];
+
+	for (unsigned i = 0; i < N; i++)
+		CHECK_EQ(thing_new(env, &things[i]), 0);
+	for (unsigned round = 0; round < 50; round++) {
+		hapax_table_options options = {HAPAX_TABLE_OPTIONS_INIT, .env = env};
+		hapax_table *table;
+
+		CHECK_EQ(hapax_table_create(&table, &options), 0);
+		for (unsigned i = 0; i < N; i++)
+			CHECK_EQ(hapax_table_put(table, HAPAX_KEY_OF(i), things[i]), 0);
+		for (unsigned i = 0; i < 3; i++)
+			(void)hapax_testing_table_resize(table, -1);
+		if (hapax_testing_check_table(table, message, sizeof(message)) != 0)
+			TEST_FAIL("%s", message);
+		CHECK_EQ(hapax_table_size(table), N);
+		hapax_table_destroy(table);
+	}
+	for (unsigned i = 0; i < N; i++)
+		hapax_release(things[i]);
+	test_env_end(env);
+}
