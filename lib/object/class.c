@@ -110,7 +110,10 @@ static void class_free(struct full_class *full)
 	hpx_env_drop(env);
 }
 
-static void class_free_deferred(struct hpx_deferred *d) { class_free(HPX_CONTAINER_OF(d, struct full_class, deferred)); }
+static void class_free_deferred(struct hpx_deferred *d)
+{
+	class_free(HPX_CONTAINER_OF(d, struct full_class, deferred));
+}
 
 static bool class_gone(struct hpx_class *c)
 {
@@ -166,7 +169,7 @@ void hpx_class_detach(struct hpx_class *c)
 {
 	struct full_class *full = HPX_CONTAINER_OF(c, struct full_class, c);
 
-	/* order: CLASS.OWNER -> release; deaths that still see the owner are in sections, and it goes after a grace period */
+	/* order: CLASS.OWNER -> release; deaths that still see the owner are in sections; it goes a grace period later */
 	hpx_store_release(&c->owner, NULL);
 	/* order: CLASS.DETACH -> release; births are over */
 	hpx_store_release(&full->detached, 1);

@@ -209,15 +209,16 @@ __attribute__((noinline, cold)) static void die(struct hpx_thread *self, struct 
 	errno = saved;
 }
 
-/* Inside a section, after a fetch-sub that left no reference, with `count` what it left: true if this call killed it. */
+/* Inside a section, after a fetch-sub that left no reference and `count`: true if this call killed the object. */
 static bool try_kill(struct hpx_object *o, uint64_t count)
 {
-	/* order: OBJECT.DROP release (the drop) and acquire (every other drop, through the chain of them): what anybody did
-	 * with the object before releasing it happens before its death. Failure: somebody took it, and will release it. */
+	/* order: OBJECT.DROP release (the drop) and acquire (every other drop, through the chain of them): what anybody
+	 * did with the object before releasing it happens before its death. Failure: somebody took it, and will
+	 * release it. */
 	return COUNT_KILL(&o->count, &count, count | HPX_DEAD);
 }
 
-/* A release too many: puts it back. The count may have been on its way from 0 to DEAD; then this thread finishes that. */
+/* A release too many: puts it back. The count may have been on its way from 0 to DEAD; then this thread goes on. */
 __attribute__((noinline, cold)) static bool release_undo(struct hpx_object *o, const char **name)
 {
 	uint64_t count = hpx_add_relaxed(&o->count, HPX_ONE) + HPX_ONE;
