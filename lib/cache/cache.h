@@ -118,13 +118,14 @@ struct hpx_call {
 	void *arg;
 	bool (*refuse)(void *object, void *arg);
 	void *refuse_arg;
+	struct hpx_object *refused; /* held: what was present and will not do */
 	bool wants_error;
 	bool missed, waited; /* already counted */
 	struct hpx_error_box *box;
 	struct hpx_outcome outcome; /* of the last wait or load; what is left in it at the end is disposed of */
 };
 
-/* load.c: the key was missing: 0 and the object with a reference; HPX_FLIGHT_AGAIN: look again; or an error. */
+/* load.c: the key was missing, or its object refused: 0 and the object with a reference; HPX_FLIGHT_AGAIN: look again; or an error. */
 int hpx_cache_load(struct hpx_call *call, struct hpx_object **out);
 
 /* exclusive.c: `e` blocks the key. Called in a section, returns outside. `seen`: the cache's event before the lookup. */

@@ -195,6 +195,8 @@ int hpx_exclusive_wait(hapax_cache *c, void *e, uint32_t seen, uint64_t deadline
 	bool waited_for = !o || hpx_dead(o); /* a load that was fenced, or a death: it ends by itself */
 
 	hpx_read_unlock();
+	if (!waited_for && !(word & HPX_W_GONE))
+		return HPX_FLIGHT_AGAIN; /* it was loading and is present now */
 	if (hpx_wait_owned(target))
 		return HAPAX_EDEADLK;
 	if (!waited_for)

@@ -18,11 +18,20 @@ __attribute__((noinline)) static struct hpx_object *find_far(hapax_cache *c, con
 	return hpx_table_lookup(c->table, hash, key, &e);
 }
 
+/* This thread's first hit here: makes its place for the hits to come, which a section does not allow. */
+__attribute__((noinline, cold)) static void first_hit(hapax_cache *c)
+{
+	HPX_CACHE_STAY stay;
+
+	if (!hpx_cache_stay(&stay, c, HPX_CACHE_OPEN))
+		hpx_counters_prepare(&c->counters);
+}
+
 /* Present: 0 and the object. Otherwise HAPAX_MISS, with the hash, or an error. */
 static inline int find(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted, void **out)
 {
 	struct hpx_object *o = NULL;
-	bool far = false;
+	bool far = false, first = false;
 	void *e;
 	int rc;
 
@@ -46,11 +55,15 @@ static inline int find(hapax_cache *c, const hapax_key *key, uint64_t *hash, boo
 	} else if (far) {
 		o = find_far(c, key, *hash);
 	}
-	if (HPX_LIKELY(o != NULL) && counted && c->stats)
+	if (HPX_LIKELY(o != NULL) && counted && c->stats) {
+		first = !hpx_counters_ready(&c->counters);
 		hpx_count(&c->counters, HPX_CACHE_HITS, 1);
+	}
 	hpx_read_unlock();
 	if (HPX_UNLIKELY(!o))
 		return HAPAX_MISS;
+	if (HPX_UNLIKELY(first))
+		first_hit(c);
 	*out = hpx_payload(o);
 	return 0;
 }
@@ -76,6 +89,8 @@ int hapax_cache_get(hapax_cache *cache, hapax_key key, void **out)
 /* Also when the thread vanishes: nothing that a wait or a load left in the call stays behind. */
 static void call_end(struct hpx_call *call)
 {
+	if (call->refused)
+		hpx_cache_release(call->cache, call->refused);
 	if (call->outcome.object)
 		hpx_cache_release(call->cache, call->outcome.object);
 	hapax_load_error_drop(&call->outcome.error);
@@ -143,40 +158,20 @@ static int wait_for(struct hpx_call *call, void *e, uint32_t seen, struct hpx_ob
 	return HPX_FLIGHT_AGAIN;
 }
 
-/* Makes sure that exactly this refused object is not found any more, and gives back the reference. */
-static void displace(struct hpx_call *call, struct hpx_object *refused)
-{
-	hapax_cache *c = call->cache;
-	struct hpx_object *o;
-	uint64_t before;
-	void *e;
-
-	hpx_read_lock();
-	o = hpx_table_lookup(c->table, call->hash, call->key, &e);
-	if (o == refused) {
-		before = hpx_cache_claim(c, e);
-		if (hpx_cache_claimed(c, e, before))
-			hpx_cache_count(c, HPX_CACHE_REPLACEMENTS, 1);
-	}
-	hpx_read_unlock();
-	if (o)
-		hpx_cache_release(c, o);
-	hpx_cache_release(c, refused);
-}
-
-/* Asks the caller about a present object; the call holds it meanwhile. */
+/* Asks the caller about a present object; the call holds it meanwhile, and keeps it when it is refused. */
 static bool refused(struct hpx_call *call, struct hpx_object *o)
 {
 	bool refuse;
 
 	if (!call->refuse)
 		return false;
-	call->outcome.object = o;
+	call->refused = o;
 	{
 		HPX_CACHE_FRAME(call->cache, NULL);
 		refuse = call->refuse(hpx_payload(o), call->refuse_arg);
 	}
-	call->outcome.object = NULL;
+	if (!refuse)
+		call->refused = NULL;
 	return refuse;
 }
 
@@ -203,9 +198,11 @@ static int resolve(struct hpx_call *call, struct hpx_object **out)
 			rc = hpx_cache_load(call, out);
 		} else if (refused(call, *out)) {
 			missed(call);
-			displace(call, *out);
 			*out = NULL;
-			rc = HPX_FLIGHT_AGAIN;
+			rc = hpx_cache_load(call, out);
+			if (call->refused)
+				hpx_cache_release(c, call->refused);
+			call->refused = NULL;
 		} else {
 			if (!call->missed)
 				hpx_cache_count(c, HPX_CACHE_HITS, 1);

@@ -81,6 +81,26 @@ static void unpublish(struct load *l)
 	l->object = NULL;
 }
 
+/* Makes sure that exactly the refused object is not found any more, and lets go of it. */
+static void displace(struct hpx_call *call)
+{
+	hapax_cache *c = call->cache;
+	struct hpx_object *refused = call->refused, *o;
+	void *e = NULL;
+
+	if (!refused)
+		return;
+	call->refused = NULL;
+	hpx_read_lock();
+	o = hpx_table_lookup(c->table, call->hash, call->key, &e);
+	if (o == refused && hpx_cache_claimed(c, e, hpx_cache_claim(c, e)))
+		hpx_cache_count(c, HPX_CACHE_REPLACEMENTS, 1);
+	hpx_read_unlock();
+	if (o)
+		hpx_cache_release(c, o);
+	hpx_cache_release(c, refused);
+}
+
 /* 0: published, load it. HPX_FLIGHT_AGAIN: look again. A live object in *found: use that. */
 static int publish(struct load *l, struct hpx_object **found)
 {
@@ -91,6 +111,7 @@ static int publish(struct load *l, struct hpx_object **found)
 
 	if (rc)
 		return rc;
+	displace(call); /* only now, when most of what can fail has not */
 	hpx_read_lock();
 	result = hpx_table_put(l->cache->table, call->hash, call->key, l->entry, HPX_PUT_LOAD, found, &other, NULL, NULL);
 	hpx_read_unlock();
