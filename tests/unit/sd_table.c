@@ -421,7 +421,7 @@ static void short_lived_keys(unsigned window, bool cached)
 	hapax_table *table = NULL;
 	hapax_cache *cache = NULL;
 	void **live = calloc(window, sizeof(*live));
-	uint64_t n = scaled(400000);
+	uint64_t n = scaled(test_slow_build() ? 150000 : 400000);
 	size_t baseline = 0, lines = 0;
 
 	CHECK(live);
@@ -470,22 +470,22 @@ TEST(SD_14_in_a_cache) { short_lived_keys(50, true); }
 /* A table that was large once is small again when it is empty and used on. */
 TEST(SD_14_a_table_shrinks)
 {
-	enum { N = 20000 };
 	hapax_env *env = test_env();
 	hapax_table *table = table_new(env);
-	struct item **x = calloc(N, sizeof(*x));
+	int n = test_slow_build() ? 4000 : 20000;
+	struct item **x = calloc((size_t)n, sizeof(*x));
 	size_t lines;
 
 	CHECK(x);
-	for (int i = 0; i < N; i++) {
+	for (int i = 0; i < n; i++) {
 		x[i] = item_new(env, i);
 		table_put(table, HAPAX_KEY_OF(i), x[i]);
 	}
 	lines = hapax_testing_table_lines(table);
-	table_check(table, N);
-	for (int i = 0; i < N; i++)
+	table_check(table, (size_t)n);
+	for (int i = 0; i < n; i++)
 		hapax_release(x[i]);
-	for (int i = 0; i < 4 * N; i++) { /* ordinary traffic, few entries */
+	for (int i = 0; i < 6 * n; i++) { /* ordinary traffic, few entries */
 		x[0] = item_new(env, i);
 		table_put(table, HAPAX_KEY_OF(i), x[0]);
 		hapax_release(x[0]);
