@@ -14,13 +14,18 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <string.h>
+#include <ucontext.h>
 
 static _Thread_local sigjmp_buf *volatile guard;
 
-static void on_sigbus(int signal_number)
+static void on_sigbus(int signal_number, siginfo_t *info, void *context)
 {
-	if (guard)
+	(void)info;
+	if (guard) {
+		/* the mask as it was: done here, where it is rare, sigsetjmp() need not save it for every copy */
+		pthread_sigmask(SIG_SETMASK, &((ucontext_t *)context)->uc_sigmask, NULL);
 		siglongjmp(*guard, 1);
+	}
 	/* back to the instruction that raised it, which now kills the process with the right address in the core */
 	signal(signal_number, SIG_DFL);
 }
@@ -30,9 +35,8 @@ void hpx_guard_install(void)
 	struct sigaction action;
 
 	memset(&action, 0, sizeof(action));
-	action.sa_handler = on_sigbus;
-	/* not blocked meanwhile: then sigsetjmp() need not save the mask, which would be a system call per copy */
-	action.sa_flags = SA_NODEFER;
+	action.sa_sigaction = on_sigbus;
+	action.sa_flags = SA_SIGINFO;
 	sigemptyset(&action.sa_mask);
 	sigaction(SIGBUS, &action, NULL);
 }
