@@ -317,3 +317,47 @@ TEST(table_crowded_place_moves_on)
 		hapax_release(things[i]);
 	test_env_end(env);
 }
+
+struct takeover {
+	hapax_table *table;
+	struct thing *newer;
+};
+
+static void put_newer(const char *name, void *ctx)
+{
+	struct takeover *take = ctx;
+	struct thing *newer = take->newer;
+
+	if (strcmp(name, "death.dead") != 0 || !newer)
+		return;
+	take->newer = NULL;
+	CHECK_EQ(hapax_table_put(take->table, HAPAX_STR("key"), newer), 0);
+}
+
+/* The key is taken again between an object's death and the removal of its entry: the removal is of that entry only. */
+TEST(table_death_leaves_the_newer_entry)
+{
+	hapax_env *env = test_env();
+	hapax_table_options options = {HAPAX_TABLE_OPTIONS_INIT, .env = env};
+	struct takeover take;
+	struct thing *old, *newer;
+	void *found;
+
+	CHECK_EQ(hapax_table_create(&take.table, &options), 0);
+	CHECK_EQ(thing_new(env, &old), 0);
+	CHECK_EQ(thing_new(env, &newer), 0);
+	take.newer = newer;
+	CHECK_EQ(hapax_table_put(take.table, HAPAX_STR("key"), old), 0);
+	hapax_testing_set_stop(put_newer, &take);
+	hapax_release(old);
+	hapax_testing_set_stop(NULL, NULL);
+	CHECK_PTR(take.newer, NULL);
+	CHECK_EQ(hapax_table_get(take.table, HAPAX_STR("key"), &found), 0);
+	CHECK_PTR(found, newer);
+	CHECK_EQ(hapax_table_size(take.table), 1);
+	hapax_release(found);
+	hapax_release(newer);
+	CHECK_EQ(hapax_table_size(take.table), 0);
+	hapax_table_destroy(take.table);
+	test_env_end(env);
+}
