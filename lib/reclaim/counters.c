@@ -51,6 +51,13 @@ void hpx_count_slow(struct hpx_counters *c, unsigned which, uint64_t n)
 	errno = saved;
 }
 
+void hpx_counters_prepare(struct hpx_counters *c)
+{
+	hpx_thread_ready();
+	if (!hpx_counters_ready(c))
+		hpx_count_slow(c, 0, 0);
+}
+
 uint64_t hpx_counters_sum(const struct hpx_counters *c, unsigned which)
 {
 	/* order: -> COUNTERS.SUM acquire; sums read after this one include what these counts were preceded by */

@@ -168,7 +168,7 @@ void hpx_gp_orphan(hapax_env *env, struct hpx_chain *chain)
 	hpx_add_relaxed(&env->orphaned, chain->count);
 	head = hpx_load_relaxed(&hpx_gp.orphans); /* order: RECLAIM.RETIRE relaxed; only copied */
 	do
-		chain->last->next = head;
+		hpx_node_set(chain->last, head);
 	/* order: RECLAIM.RETIRE -> seq_cst; as in hpx_retire() */
 	while (!hpx_cas_seq_cst(&hpx_gp.orphans, &head, (void *)chain->first));
 	hpx_gp_stamp();
@@ -192,9 +192,9 @@ static struct hpx_node *nodes_join(struct hpx_node *a, struct hpx_node *b)
 
 	if (!a || !b)
 		return a ? a : b;
-	while (last->next)
-		last = last->next;
-	last->next = b;
+	while (hpx_node_next(last))
+		last = hpx_node_next(last);
+	hpx_node_set(last, b);
 	return a;
 }
 

@@ -31,10 +31,34 @@
 #define HPX_BATCH_BLOCKS 64
 #define HPX_BATCH_BYTES ((size_t)64 << 10)
 
-/* A free or retired block is known by a word in it: the link its retirer named. */
+/*
+ * A free or retired block is known by a word in it: the link its retirer named. The next one is in the low 44 bits; the
+ * upper 20 stay as they are, so that misuse of a dead object can still be named (object.h: the class id). Where addresses
+ * have more than 47 bits the word is a plain pointer.
+ */
 struct hpx_node {
-	struct hpx_node *next;
+	uint64_t word;
 } __attribute__((may_alias));
+#define HPX_NODE_KEPT (~UINT64_C(0) << 44)
+
+#if defined(HPX_ASAN) || !defined(__x86_64__) /* with AddressSanitizer it is a word of the prefix */
+static inline struct hpx_node *hpx_node_next(const struct hpx_node *node)
+{
+	return (struct hpx_node *)(uintptr_t)node->word;
+}
+
+static inline void hpx_node_set(struct hpx_node *node, void *next) { node->word = (uintptr_t)next; }
+#else
+static inline struct hpx_node *hpx_node_next(const struct hpx_node *node)
+{
+	return (struct hpx_node *)(uintptr_t)((node->word & ~HPX_NODE_KEPT) << 3);
+}
+
+static inline void hpx_node_set(struct hpx_node *node, void *next)
+{
+	node->word = (node->word & HPX_NODE_KEPT) | (uintptr_t)next >> 3;
+}
+#endif
 
 struct hpx_chain {
 	struct hpx_node *first, *last;

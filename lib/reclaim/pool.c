@@ -161,7 +161,7 @@ static void take_nodes(hapax_env *env, unsigned k, unsigned n, struct hpx_chain 
 	page->size_class = (uint16_t)k;
 	page_keep(env, page);
 	node = (struct hpx_node *)&page->free;
-	node->next = chain->first;
+	hpx_node_set(node, chain->first);
 	chain->first = node;
 	chain->count++;
 }
@@ -197,7 +197,7 @@ static void put_node(hapax_env *env, struct hpx_node *node)
 
 	if (!page->back)
 		page_list(&pool->partial[page->size_class], page);
-	node->next = page->free;
+	hpx_node_set(node, page->free);
 	page->free = node;
 	if (--page->used)
 		return;
@@ -220,13 +220,13 @@ static void take_nodes(hapax_env *env, unsigned k, unsigned n, struct hpx_chain 
 		}
 		node = page->free;
 		if (node)
-			page->free = node->next;
+			page->free = hpx_node_next(node);
 		else
 			node = (struct hpx_node *)(void *)((char *)(page + 1) + page->fresh++ * class_bytes(k));
 		page->used++;
 		if (!page->free && page->fresh == page->capacity)
 			page_unlist(page);
-		node->next = chain->first;
+		hpx_node_set(node, chain->first);
 		chain->first = node;
 		chain->count++;
 	}
@@ -259,7 +259,7 @@ static struct hpx_node *put_list(hapax_env *env, struct hpx_node *node, unsigned
 
 	pthread_mutex_lock(&env->pool.lock);
 	for (; node && most; node = next, most--) {
-		next = node->next;
+		next = hpx_node_next(node);
 		put_node(env, node);
 	}
 	pthread_mutex_unlock(&env->pool.lock);
@@ -309,7 +309,7 @@ static bool ring_merge(struct hpx_local *local, const struct hpx_chain *chain, u
 			return false;
 		if (batch->chain.size_class != chain->size_class || batch->chain.count >= MERGE_BLOCKS)
 			continue;
-		chain->last->next = batch->chain.first;
+		hpx_node_set(chain->last, batch->chain.first);
 		batch->chain.first = chain->first;
 		batch->chain.count += chain->count;
 		return true;
@@ -349,14 +349,14 @@ static void chain_to_magazine(hapax_env *env, struct hpx_local *local, struct hp
 
 #ifndef HPX_ASAN
 	if (magazine->count < MAGAZINE_MOST) {
-		chain->last->next = magazine->first;
+		hpx_node_set(chain->last, magazine->first);
 		magazine->first = chain->first;
 		magazine->count += chain->count;
 		return;
 	}
 #endif
 	(void)magazine;
-	chain->last->next = NULL;
+	hpx_node_set(chain->last, NULL);
 	put_list(env, chain->first, chain->count);
 }
 
@@ -403,7 +403,7 @@ void hpx_pool_harvest(struct hpx_local *local, uint64_t behind)
 		return;
 	while (ring_pop(local, done - behind, &chain)) {
 		bytes += hpx_chain_bytes(&chain);
-		chain.last->next = NULL;
+		hpx_node_set(chain.last, NULL);
 		put_list(local->env, chain.first, chain.count);
 	}
 	ring_leave(local);
@@ -423,7 +423,7 @@ struct hpx_node *hpx_pool_free_orphans(struct hpx_node *node, unsigned most)
 		bytes = count = 0;
 		pthread_mutex_lock(&env->pool.lock);
 		for (; node && most && page_of(node)->env == env; node = next, most--, count++) {
-			next = node->next;
+			next = hpx_node_next(node);
 			bytes += class_bytes(page_of(node)->size_class);
 			put_node(env, node);
 		}
@@ -495,7 +495,7 @@ void *hpx_pool_alloc(hapax_env *env, size_t size)
 	if (HPX_UNLIKELY(!magazine->first) && !refill(env, local, k))
 		return NULL;
 	node = magazine->first;
-	magazine->first = node->next;
+	magazine->first = hpx_node_next(node);
 	magazine->count--;
 	count_begun(local);
 	return block_of(env, node, k);
@@ -510,7 +510,7 @@ void hpx_pool_free(hapax_env *env, void *block, size_t size)
 
 #ifndef HPX_ASAN
 	if (local && local->magazine[k].count < MAGAZINE_MOST) {
-		node->next = local->magazine[k].first;
+		hpx_node_set(node, local->magazine[k].first);
 		local->magazine[k].first = node;
 		local->magazine[k].count++;
 		count_ended(local);
@@ -518,7 +518,7 @@ void hpx_pool_free(hapax_env *env, void *block, size_t size)
 	}
 #endif
 	(void)k;
-	node->next = NULL;
+	hpx_node_set(node, NULL);
 	put_list(env, node, 1);
 	if (local)
 		count_ended(local);
@@ -577,7 +577,7 @@ void hpx_pool_retire(hapax_env *env, void *block, size_t size, void *link)
 		return;
 	}
 	open = &local->open[k];
-	node->next = open->first;
+	hpx_node_set(node, open->first);
 	open->first = node;
 	if (!open->last)
 		open->last = node;

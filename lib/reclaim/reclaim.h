@@ -149,6 +149,13 @@ static inline void hpx_count(struct hpx_counters *c, unsigned which, uint64_t n)
 	hpx_store_release(&stripe[which], hpx_load_relaxed(&stripe[which]) + n);
 }
 uint64_t hpx_counters_sum(const struct hpx_counters *c, unsigned which);
+/* Counting inside sections cannot make this thread's stripe. False: hpx_counters_prepare(), outside, would. */
+static inline bool hpx_counters_ready(struct hpx_counters *c)
+{
+	/* order: COUNTERS.STRIPE relaxed; as in hpx_count() */
+	return hpx_load_relaxed(&c->stripe[hpx_self.stripe]) || (hpx_self.id && !hpx_self.stripe);
+}
+void hpx_counters_prepare(struct hpx_counters *c);
 
 /* Work of upper layers that housekeeping polls (class records whose last object may have gone): called with no lock held,
  * by the reclaimer after grace periods, by hapax_reclaim(), by drains. `poll` returns true when it is done for good and
