@@ -82,7 +82,8 @@ int hpx_event_wait(struct hpx_event *event, hapax_env *env, uint32_t old, uint64
 /* ---- deferral ------------------------------------------------------------------------------------------------ */
 
 /*
- * Runs `run(d)` after a grace period, on the reclaimer thread, in hapax_reclaim() or in a drain; no lock held, not in a
+ * Runs `run(d)` after a grace period, on the reclaimer thread, in hapax_reclaim() or in a drain (two may run different
+ * ones at once); no lock held, not in a
  * section. `bytes` count as garbage of `env` from now until then. Lock-free; any thread, inside a section or not.
  * The caller has made the memory unreachable before (order: RECLAIM.RETIRE).
  */
