@@ -151,7 +151,8 @@ void hpx_object_retire(struct hpx_class *c, struct hpx_object *o)
 		return;
 	}
 	block = pooled_block(o, count, &size);
-	hpx_pool_retire(env, block, size, &o->meta);
+	/* a release too many can still name the type while the block waits, if the link has another place */
+	hpx_pool_retire(env, block, size, c->type->size >= sizeof(uint64_t) ? hpx_payload(o) : (void *)&o->meta);
 	count_freed(c, env);
 }
 

@@ -53,9 +53,10 @@ static void counting_free(void *block, size_t size, size_t align, void *ctx)
 	CHECK_EQ(prefix->size, size);
 	CHECK_EQ(prefix->align, align);
 	prefix->magic = 0;
-	__atomic_sub_fetch(&a->live_bytes, size, __ATOMIC_RELAXED);
-	__atomic_sub_fetch(&a->live_blocks, 1, __ATOMIC_RELAXED);
 	free((char *)block - room);
+	__atomic_sub_fetch(&a->live_blocks, 1, __ATOMIC_RELAXED);
+	/* last: who then reads 0 (test_allocator_live) may free the allocator itself */
+	__atomic_sub_fetch(&a->live_bytes, size, __ATOMIC_RELEASE);
 }
 
 void test_allocator_init(struct test_allocator *a, uint64_t fail_at)
@@ -66,7 +67,7 @@ void test_allocator_init(struct test_allocator *a, uint64_t fail_at)
 
 size_t test_allocator_live(const struct test_allocator *a)
 {
-	return __atomic_load_n(&a->live_bytes, __ATOMIC_RELAXED);
+	return __atomic_load_n(&a->live_bytes, __ATOMIC_ACQUIRE);
 }
 
 /* ---- environments ---------------------------------------------------------------------------------------------- */

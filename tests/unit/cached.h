@@ -43,6 +43,7 @@ MAYBE_UNUSED static hapax_env *quiet_env(unsigned flags)
 /* Zeroed it loads items with ids 1, 2, 3, ... The numbers are changed atomically. */
 struct source {
 	hapax_env *env;  /* for make */
+	struct item *ready[2]; /* for make: given away instead of new ones, while there are any */
 	int loads;       /* invocations */
 	int running;     /* now */
 	int most_running;
@@ -109,8 +110,10 @@ MAYBE_UNUSED static int source_make(void **object, const hapax_key *key, void *a
 	int load = source_begin(s), result = s->then ? s->then(s, load, NULL, key) : GO_ON;
 
 	if ((result < 0 ? s->result : result) == HAPAX_LOAD_OK) {
-		struct item *item = item_new(s->env, load);
+		struct item **ready = s->ready[1] ? &s->ready[1] : &s->ready[0];
+		struct item *item = *ready ? *ready : item_new(s->env, load);
 
+		*ready = NULL;
 		result = source_end(s, result, item, load, error);
 		*object = item;
 		return result;

@@ -41,6 +41,8 @@ static void world_begin(struct world *w)
 	w->a = item_new(w->env, 100);
 	w->b = item_new(w->env, 101);
 	w->weak = weak_of(w->a);
+	w->s.ready[0] = item_new(w->env, 102); /* the loader itself needs no memory */
+	w->s.ready[1] = item_new(w->env, 103);
 	table_put(w->table, HAPAX_STR("a"), w->a);
 	CHECK_EQ(hapax_cache_put(w->cache, HAPAX_STR("a"), w->a), HAPAX_OK);
 	CHECK_EQ(hapax_table_iterate(w->table, &w->iter), HAPAX_OK);
@@ -81,6 +83,8 @@ static struct view world_view(struct world *w)
 static void world_end(struct world *w)
 {
 	hapax_release(w->out);
+	hapax_release(w->s.ready[0]);
+	hapax_release(w->s.ready[1]);
 	hapax_iter_close(w->iter);
 	hapax_weak_drop(w->weak);
 	hapax_release(w->a);
