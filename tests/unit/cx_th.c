@@ -231,7 +231,7 @@ TEST(CX_TH_06_fork_of_a_busy_process)
 	test_event_wait(&f.gate.entered);
 	for (int i = 0; i < 3; i++)
 		t[i] = test_thread(fork_load, &f);
-	for (uint64_t i = scaled(20); i > 0; i--) {
+	for (uint64_t i = scaled(6); i > 0; i--) {
 		int status;
 		pid_t child;
 
