@@ -31,6 +31,9 @@ void __tsan_release(void *address);
 #define HPX_TSAN_RELEASE(p) ((void)(p))
 #endif
 
+/* Frames that cancellation leaves without AddressSanitizer's knowledge: it would find their traces in later ones. */
+#define HPX_LEFT_BY_CANCELLATION __attribute__((no_sanitize_address))
+
 static inline void hpx_ec_init(struct ck_ec32 *ec) { ck_ec32_init(ec, 0); }
 
 static inline uint32_t hpx_ec_value(const struct ck_ec32 *ec)
@@ -70,7 +73,7 @@ static inline int hpx_ec_until(const struct ck_ec_wait_state *state, struct time
 }
 
 /* 0: the value differs from `old`; otherwise the deadline (NULL: none) has come. */
-static inline int hpx_ec_wait(struct ck_ec32 *ec, const struct ck_ec_ops *ops, uint32_t old,
+HPX_LEFT_BY_CANCELLATION static inline int hpx_ec_wait(struct ck_ec32 *ec, const struct ck_ec_ops *ops, uint32_t old,
 			      const struct timespec *deadline)
 {
 	const struct ck_ec_mode mode = {.ops = ops, .single_producer = false};

@@ -32,7 +32,7 @@ static int ec_now(const struct ck_ec_ops *ops, struct timespec *out)
 
 /* A cancellation point, as a system call of libc would be. No cleanup of ours lies between here and the caller of
  * hpx_event_wait(), which owns what has to be undone. */
-static void futex_sleep(const uint32_t *word, uint32_t expected, const struct timespec *relative)
+HPX_LEFT_BY_CANCELLATION static void futex_sleep(const uint32_t *word, uint32_t expected, const struct timespec *relative)
 {
 	int type;
 
@@ -42,7 +42,7 @@ static void futex_sleep(const uint32_t *word, uint32_t expected, const struct ti
 }
 
 /* Returning early is allowed: on EINTR, on a changed word, on anything. */
-static void ec_wait(const struct ck_ec_wait_state *state, const uint32_t *word, uint32_t expected,
+HPX_LEFT_BY_CANCELLATION static void ec_wait(const struct ck_ec_wait_state *state, const uint32_t *word, uint32_t expected,
 		    const struct timespec *deadline)
 {
 	hapax_env *env = env_of(state->ops);
@@ -88,7 +88,7 @@ void hpx_event_signal(struct hpx_event *event, hapax_env *env)
 	errno = saved;
 }
 
-int hpx_event_wait(struct hpx_event *event, hapax_env *env, uint32_t old, uint64_t deadline)
+HPX_LEFT_BY_CANCELLATION int hpx_event_wait(struct hpx_event *event, hapax_env *env, uint32_t old, uint64_t deadline)
 {
 	struct timespec until = to_timespec(deadline);
 	int saved = errno, late;
