@@ -28,7 +28,7 @@ __attribute__((noinline, cold)) static void first_hit(hapax_cache *c)
 }
 
 /* Present: 0 and the object. Otherwise HAPAX_MISS, with the hash, or an error. */
-static inline int find(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted, void **out)
+static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted, void **out)
 {
 	struct hpx_object *o = NULL;
 	bool far = false, first = false;

@@ -83,10 +83,6 @@ void hpx_object_discard(struct hpx_object *o, size_t keyed);
  */
 static inline bool hpx_take(struct hpx_object *o)
 {
-#ifndef HPX_BROKEN_INCREMENT_FROM_ZERO
-	if (HPX_UNLIKELY(hpx_load_relaxed(&o->count) & HPX_DEAD)) /* sparing the line; the add below decides */
-		return false;
-#endif
 	uint64_t v = hpx_add_acquire(&o->count, HPX_ONE);
 #ifdef HPX_BROKEN_INCREMENT_FROM_ZERO
 	return true;

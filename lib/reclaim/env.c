@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,18 +29,61 @@ static pthread_once_t default_once = PTHREAD_ONCE_INIT;
 
 /* ---- what the default environment uses ---------------------------------------------------------------------------- */
 
-static void *malloc_alloc(size_t size, size_t align, void *ctx)
+/*
+ * Large blocks (pages of the pool, arrays of tables) are mapped: aligned ones cost no more than their size, they go back
+ * to the system whole, and they are zero without being touched, so that a new array costs memory only as it is filled.
+ * With AddressSanitizer everything comes from malloc, whose blocks it and its leak detection know.
+ */
+#ifdef HPX_ASAN
+#define MAPPED_FROM SIZE_MAX
+#else
+#define MAPPED_FROM ((size_t)64 << 10)
+#endif
+#define SYSTEM_PAGE ((size_t)64 << 10) /* the largest any Linux has */
+
+static void *map_aligned(size_t size, size_t align)
+{
+	const int protection = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	char *block, *aligned;
+	size_t before, after;
+
+	size = (size + SYSTEM_PAGE - 1) & ~(SYSTEM_PAGE - 1);
+	block = mmap(NULL, size, protection, flags, -1, 0);
+	if (block == MAP_FAILED)
+		return NULL;
+	if (!((uintptr_t)block & (align - 1))) /* as a rule: below an equal one that was */
+		return block;
+	munmap(block, size);
+	block = mmap(NULL, size + align, protection, flags, -1, 0);
+	if (block == MAP_FAILED)
+		return NULL;
+	aligned = (char *)(((uintptr_t)block + align - 1) & ~(uintptr_t)(align - 1));
+	before = (size_t)(aligned - block);
+	after = align - before;
+	if (before)
+		munmap(block, before);
+	if (after)
+		munmap(aligned + size, after);
+	return aligned;
+}
+
+static void *default_alloc(size_t size, size_t align, void *ctx)
 {
 	(void)ctx;
+	if (size >= MAPPED_FROM)
+		return size > SIZE_MAX / 4 ? NULL : map_aligned(size, align);
 	if (align <= _Alignof(max_align_t))
 		return malloc(size);
 	return aligned_alloc(align, (size + align - 1) & ~(align - 1));
 }
 
-static void malloc_free(void *block, size_t size, size_t align, void *ctx)
+static void default_free(void *block, size_t size, size_t align, void *ctx)
 {
-	(void)size, (void)align, (void)ctx;
-	free(block);
+	(void)align, (void)ctx;
+	if (size >= MAPPED_FROM)
+		munmap(block, (size + SYSTEM_PAGE - 1) & ~(SYSTEM_PAGE - 1));
+	else
+		free(block);
 }
 
 static uint64_t monotonic_now(void *ctx)
@@ -109,7 +153,7 @@ static void set_up(hapax_env *env, const hapax_env_options *o)
 
 static void make_default(void)
 {
-	hapax_env_options o = {HAPAX_ENV_OPTIONS_INIT, .allocator = {malloc_alloc, malloc_free, NULL}};
+	hapax_env_options o = {HAPAX_ENV_OPTIONS_INIT, .allocator = {default_alloc, default_free, NULL}};
 
 	default_env.is_default = true;
 	set_up(&default_env, &o);
@@ -146,7 +190,7 @@ int hapax_env_create(hapax_env **out, const hapax_env_options *options)
 	if (!o.allocator.alloc != !o.allocator.free)
 		return HAPAX_EOPTION;
 	if (!o.allocator.alloc)
-		o.allocator = (hapax_allocator){malloc_alloc, malloc_free, NULL};
+		o.allocator = (hapax_allocator){default_alloc, default_free, NULL};
 	env = o.allocator.alloc(sizeof(*env), HPX_CACHE_LINE, o.allocator.ctx);
 	if (env) {
 		memset(env, 0, sizeof(*env));
@@ -314,6 +358,8 @@ void *hpx_alloc(hapax_env *env, size_t size, size_t align)
 		hpx_env_end(env);
 		return NULL;
 	}
+	if (size >= MAPPED_FROM && env->allocator.alloc == default_alloc)
+		return block; /* fresh from the system */
 	return memset(block, 0, size);
 }
 

@@ -25,7 +25,7 @@ static inline int hpx_table_hash_fast(struct hpx_table *t, const hapax_key *key,
  * A miss without *far linearizes at the first load: no tag matched, and nothing of this home was further away.
  * A tag that matched in vain is a miss only if the word has not changed since: the key may have been replaced meanwhile.
  */
-static inline void *hpx_table_find(struct hpx_table *t, uint64_t h, const hapax_key *key, bool *far)
+static inline __attribute__((always_inline)) void *hpx_table_find(struct hpx_table *t, uint64_t h, const hapax_key *key, bool *far)
 {
 	/* order: -> TABLE.ROOT acquire; the array's contents */
 	struct hpx_line *line = hpx_home(hpx_load_acquire(&t->root), h);
