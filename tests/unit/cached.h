@@ -113,7 +113,8 @@ MAYBE_UNUSED static int source_make(void **object, const hapax_key *key, void *a
 		struct item **ready = s->ready[1] ? &s->ready[1] : &s->ready[0];
 		struct item *item = *ready ? *ready : item_new(s->env, load);
 
-		*ready = NULL;
+		if (*ready)
+			*ready = NULL; /* prepared by tests with one loader at a time only */
 		result = source_end(s, result, item, load, error);
 		*object = item;
 		return result;
