@@ -82,6 +82,7 @@ static void *get_stuck(void *arg)
 	hapax_weak *weak = NULL;
 	hapax_iter *iter = NULL;
 	void *object = NULL;
+	char key[120];
 	int status;
 
 	stop_at = s->where;
@@ -90,6 +91,13 @@ static void *get_stuck(void *arg)
 		status = hapax_table_get(s->table, HAPAX_STR("x"), &object);
 		CHECK(status == HAPAX_OK || status == HAPAX_MISS);
 		hapax_release(object);
+		/* The point lies where most lookups end; one entry among a hundred may lie elsewhere. */
+		memset(key, 'm', sizeof(key));
+		for (size_t size = 10; stop_at && strchr(stop_at, '.') && size < 110; size++) {
+			status = hapax_table_get(s->table, HAPAX_BYTES(key, size), &object);
+			CHECK(status == HAPAX_OK || status == HAPAX_MISS);
+			hapax_release(object);
+		}
 	} else if (!strcmp(s->where, "remove.chosen")) {
 		CHECK(hapax_table_remove(s->table, HAPAX_STR("x")) >= 0);
 	} else if (!strcmp(s->where, "table.copy")) {
