@@ -260,11 +260,21 @@ static void cache_free(struct hpx_deferred *d)
 	free_parts(c);
 }
 
+/* In a section: an entry whose object has died, but whose death has not come round to it yet. */
+static void left_over(void *e, uint64_t word, void *ctx)
+{
+	hapax_cache *c = ctx;
+
+	if ((word & HPX_W_RECORD) && !c->exclusive)
+		hpx_record_finish(e);
+}
+
 /* FINISHED has been set by this thread. */
 static void finish(hapax_cache *c)
 {
 	list_remove(c);
 	empty(c);
+	hpx_table_end(c->table, left_over, c);
 	if (c->class)
 		hpx_class_detach(c->class);
 	/* order: RECLAIM.RETIRE; deaths that found the cache through their class are in sections */

@@ -31,7 +31,7 @@ enum {
 };
 
 static size_t lines_bytes(size_t homes) { return (homes + HPX_REACH) * sizeof(struct hpx_line); }
-static size_t lines_align(size_t bytes) { return bytes >= 2 * (size_t)HUGE_PAGE ? HUGE_PAGE : HPX_CACHE_LINE; }
+static size_t lines_align(size_t bytes) { return bytes >= (size_t)HUGE_PAGE ? HUGE_PAGE : HPX_CACHE_LINE; }
 
 struct hpx_array *hpx_array_new(hapax_env *env, unsigned bits)
 {
@@ -45,7 +45,7 @@ struct hpx_array *hpx_array_new(hapax_env *env, unsigned bits)
 		hpx_free(env, a, sizeof(*a), HPX_CACHE_LINE);
 		return NULL;
 	}
-	if (bytes >= 2 * (size_t)HUGE_PAGE)
+	if (bytes >= (size_t)HUGE_PAGE)
 		(void)madvise(a->lines, bytes & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE); /* a wish */
 	a->env = env;
 	a->homes = homes;
