@@ -67,9 +67,41 @@ static void *map_aligned(size_t size, size_t align)
 	return aligned;
 }
 
+/*
+ * Pages of object pools come one after the other out of regions that one huge page can back: a hit on many objects is
+ * then spared most of its misses in the TLB. They go back one by one; the kernel splits what it has to. The first few
+ * come singly, for programs that need no more. Lock-free, so that a fork finds nothing held.
+ */
+#define REGION ((size_t)2 << 20)
+#define SINGLE_PAGES 16
+static hpx_u64 region_next;  /* the next page of the region; a multiple of REGION: there is none left */
+static hpx_u32 pages_single;
+
+static void *region_page(size_t page)
+{
+	uint64_t next = hpx_load_relaxed(&region_next); /* order: ENV.REGION relaxed; an address, nothing is in it yet */
+	char *region;
+
+	if (hpx_load_relaxed(&pages_single) < SINGLE_PAGES && hpx_add_relaxed(&pages_single, 1) < SINGLE_PAGES)
+		return map_aligned(page, page);
+	while (next & (REGION - 1))
+		if (hpx_cas_relaxed(&region_next, &next, next + page)) /* order: ENV.REGION relaxed; who swaps it owns the page */
+			return (void *)(uintptr_t)next;
+	region = map_aligned(REGION, REGION);
+	if (!region)
+		return map_aligned(page, page);
+	(void)madvise(region, REGION, MADV_HUGEPAGE); /* a wish */
+	/* order: ENV.REGION relaxed; as above */
+	if (!hpx_cas_relaxed(&region_next, &next, (uint64_t)(uintptr_t)region + page))
+		munmap(region + page, REGION - page); /* somebody else's is there */
+	return region;
+}
+
 static void *default_alloc(size_t size, size_t align, void *ctx)
 {
 	(void)ctx;
+	if (size == align && size == MAPPED_FROM)
+		return region_page(size);
 	if (size >= MAPPED_FROM)
 		return size > SIZE_MAX / 4 ? NULL : map_aligned(size, align);
 	if (align <= _Alignof(max_align_t))

@@ -7,7 +7,7 @@
  * cursor verifies homes and redoes what stopped movers left. The root advances when all are DONE. Arrays may follow one
  * another before the first move is over: growth never waits for a move.
  *
- * Raises of D are counted, not operations: at homes/7 beyond those that the last move left, a sample of lines says whether
+ * Raises of D are counted, not operations: at homes/6 beyond those that the last move left, a sample of lines says whether
  * the array is full (grow) or worn by churn (same size again). One put in 1024 samples for shrinking.
  *
  * Limit. A copy needs a slot in the reach of the entry's home in the next array. That it finds none, with entries spread by
@@ -50,7 +50,7 @@ struct hpx_array *hpx_array_new(hapax_env *env, unsigned bits)
 	a->env = env;
 	a->homes = homes;
 	a->shift = 64 - bits;
-	hpx_init(&a->limit, homes / 7 + 2);
+	hpx_init(&a->limit, homes / 6 + 2);
 	return a;
 }
 
@@ -274,7 +274,7 @@ bool hpx_move_some(struct hpx_table *t, struct hpx_array *a, unsigned n)
 	next = hpx_load_acquire(&a->next); /* order: -> TABLE.NEXT acquire */
 	if (hpx_cas_acq_rel(&t->root, &old, next)) { /* order: TABLE.ROOT -> acq_rel; everything is in `next` */
 		/* Overflows that a fresh move leaves are the hash's, not wear. order: relaxed; a threshold */
-		hpx_store_relaxed(&next->limit, hpx_load_relaxed(&next->raises) + next->homes / 7 + 2);
+		hpx_store_relaxed(&next->limit, hpx_load_relaxed(&next->raises) + next->homes / 6 + 2);
 		hpx_retire(t->env, &a->deferred, lines_bytes(a->homes), free_retired);
 	}
 	return true;
