@@ -21,7 +21,7 @@ static void square_destroy(void *object, void *arg)
 	puts("destroyed");
 }
 
-HAPAX_TYPE(square, struct square, .destroy = square_destroy)
+HAPAX_TYPE(square, struct square, .destroy = square_destroy);
 
 int main(void)
 {

@@ -106,8 +106,9 @@ typedef struct hapax_get_options {
 	hapax_make_fn make;
 	void *arg;
 	hapax_load_error *error; /* gets a copy of the load error with HAPAX_ELOADER; may be NULL */
-	bool (*refuse)(void *object, void *arg); /* says of a present object that it will not do: it is replaced by one
-						    load, shared by all who refuse it; NULL: everything will do */
+	/* Says of a present object that it will not do: it is taken out and replaced by one load, shared by all who
+	 * refuse it. When that load fails the key stays absent; the object stays valid for its holders. NULL: all do */
+	bool (*refuse)(void *object, void *arg);
 	void *refuse_arg;
 } hapax_get_options;
 

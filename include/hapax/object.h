@@ -90,10 +90,6 @@ HAPAX_API const hapax_type *hapax_type_of(const void *object);
 			*out_ = (struct_type *)object_;                                                              \
 		return status_;                                                                                      \
 	}                                                                                                            \
-	HAPAX_TYPE_GET(name_, struct_type)
-/* completed by hapax/cache.h, so that objects alone need not know caches */
-#ifndef HAPAX_TYPE_GET
-#define HAPAX_TYPE_GET(name_, struct_type)                                                                           \
 	__attribute__((unused, warn_unused_result)) static inline int name_##_get(                                    \
 		struct hapax_cache *cache_, hapax_key key_, struct_type **out_)                                        \
 	{                                                                                                            \
@@ -103,9 +99,11 @@ HAPAX_API const hapax_type *hapax_type_of(const void *object);
 			*out_ = (struct_type *)object_;                                                              \
 		return status_;                                                                                      \
 	}                                                                                                            \
-	__attribute__((unused)) static inline void name_##_release(struct_type *object_) { hapax_release(object_); }
+	__attribute__((unused)) static inline void name_##_release(struct_type *object_) { hapax_release(object_); }   \
+	struct name_##_hapax_type /* so that the macro's user writes the semicolon */
 #endif
-#endif
+
+/* Said here for the wrappers; hapax/cache.h has the whole of it. */
 struct hapax_cache;
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_get(struct hapax_cache *cache, hapax_key key, void **out);
 

@@ -152,7 +152,7 @@ static void item_destroy(void *object, void *arg)
 	}
 }
 
-HAPAX_TYPE(item, struct item, .destroy = item_destroy)
+HAPAX_TYPE(item, struct item, .destroy = item_destroy);
 
 static void detail_drop(void *detail)
 {

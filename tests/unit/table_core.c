@@ -8,7 +8,7 @@
 struct thing {
 	int i;
 };
-HAPAX_TYPE(thing, struct thing, .destroy = NULL)
+HAPAX_TYPE(thing, struct thing, .destroy = NULL);
 
 struct fixture {
 	hapax_env *env;

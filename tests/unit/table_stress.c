@@ -12,7 +12,7 @@ enum { STABLE = 200, THREADS = 4, HELD = 32 };
 struct item {
 	uint64_t key;
 };
-HAPAX_TYPE(item, struct item, .destroy = NULL)
+HAPAX_TYPE(item, struct item, .destroy = NULL);
 
 struct storm {
 	hapax_env *env;
