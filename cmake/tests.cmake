@@ -89,6 +89,12 @@ foreach(target hapax_headers_c hapax_headers_cxx)
 	target_link_libraries(${target} PRIVATE hapax_warnings)
 endforeach()
 
+# The C++ handles.
+add_executable(handles ${PROJECT_SOURCE_DIR}/tests/api/handles.cpp)
+target_link_libraries(handles PRIVATE hapax_warnings hapax_build hapax)
+add_test(NAME api.handles COMMAND handles)
+set_tests_properties(api.handles PROPERTIES LABELS api TIMEOUT 60 ENVIRONMENT "${HAPAX_TEST_ENVIRONMENT}")
+
 # The example of the README, run from the build tree.
 if(EXISTS ${PROJECT_SOURCE_DIR}/docs/examples/example.c)
 	add_executable(example ${PROJECT_SOURCE_DIR}/docs/examples/example.c)
