@@ -178,7 +178,7 @@ static void load_end(struct load *l)
 	hpx_cache_count(c, HPX_CACHE_FAILURES, 1);
 	hpx_cache_count(c, HPX_CACHE_ABANDONED, 1);
 	if (c->stats)
-		hpx_cache_count(c, HPX_CACHE_NS, hpx_env_now(c->env) - l->begun);
+		hpx_cache_count(c, HPX_CACHE_NS, hpx_env_now_coarse(c->env) - l->begun);
 	fail(l, HAPAX_EABANDONED, NULL);
 	if (!l->record)
 		release_unloaded(c, l->object);
@@ -195,7 +195,7 @@ static int run(struct load *l, hapax_load_error *error)
 
 	hpx_cache_count(c, HPX_CACHE_LOADS, 1);
 	if (c->stats)
-		l->begun = hpx_env_now(c->env);
+		l->begun = hpx_env_now_coarse(c->env);
 	l->frame = (struct hpx_frame){.up = hpx_self.frames, .cache = c, .entry = l->entry};
 	hpx_self.frames = &l->frame;
 	l->running = true;
@@ -204,7 +204,7 @@ static int run(struct load *l, hapax_load_error *error)
 	l->running = false;
 	hpx_self.frames = l->frame.up;
 	if (c->stats)
-		hpx_cache_count(c, HPX_CACHE_NS, hpx_env_now(c->env) - l->begun);
+		hpx_cache_count(c, HPX_CACHE_NS, hpx_env_now_coarse(c->env) - l->begun);
 	if (l->record && result == HAPAX_LOAD_OK && made)
 		l->object = hpx_object_of(made);
 	error->shared = NULL;
