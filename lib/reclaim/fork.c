@@ -70,6 +70,7 @@ void hapax_after_fork_child(unsigned flags)
 	}
 	hpx_threads_after_fork();
 	hpx_gp_after_fork();
+	hpx_garbage_after_fork();
 	locks_drop();
 	for (uint32_t i = 0; i < HOOKS; i++) {
 		/* order: -> FORK.HOOK acquire */

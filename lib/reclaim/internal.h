@@ -225,5 +225,6 @@ struct hpx_node *hpx_pool_free_orphans(struct hpx_node *node, unsigned most);
 void hpx_pool_trim(hapax_env *env, unsigned keep);
 void hpx_pool_poll(hapax_env *env);
 void hpx_local_after_fork(struct hpx_local *local);
+void hpx_garbage_after_fork(void);
 
 #endif

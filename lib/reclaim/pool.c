@@ -634,3 +634,38 @@ void hpx_local_after_fork(struct hpx_local *local)
 		local->count = 0;
 	hpx_init(&local->busy, 0);
 }
+
+static void recount_nodes(struct hpx_node *node)
+{
+	for (; node; node = hpx_node_next(node))
+		hpx_garbage_add(page_of(node)->env, class_bytes(page_of(node)->size_class));
+}
+
+static void recount_deferred(struct hpx_deferred *d)
+{
+	for (; d; d = d->next)
+		if (d->env)
+			hpx_garbage_add(d->env, d->bytes);
+}
+
+/*
+ * In the child, hpx_slow held, after the shares have been put in order: garbage is what is still there to be freed. What
+ * vanished threads had in hand, between a count and what it counted, would otherwise stay counted for ever, and creation
+ * would wait for it.
+ */
+void hpx_garbage_after_fork(void)
+{
+	for (hapax_env *env = hpx_envs; env; env = env->next) {
+		hpx_init(&env->garbage, 0);
+		for (struct hpx_local *local = env->locals; local; local = local->next)
+			for (uint32_t i = 0; i < local->count; i++)
+				hpx_garbage_add(env, hpx_chain_bytes(&local->ring[(local->first + i) % HPX_RING].chain));
+	}
+	/* order: RECLAIM.RETIRE relaxed; one thread is left */
+	recount_deferred(hpx_load_relaxed(&hpx_gp.deferred));
+	recount_deferred(hpx_gp.taken);
+	recount_deferred(hpx_gp.ready);
+	recount_nodes(hpx_load_relaxed(&hpx_gp.orphans));
+	recount_nodes(hpx_gp.taken_nodes);
+	recount_nodes(hpx_gp.ready_nodes);
+}
