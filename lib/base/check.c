@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/atomic.h"
 #include "base/testing.h"
@@ -34,6 +36,30 @@ void hpx_misuse(const char *format, ...)
 	}
 	errno = saved;
 }
+
+#ifdef HPX_BROKEN_BUILD
+enum hpx_broken hpx_broken;
+
+__attribute__((constructor)) static void broken_begin(void)
+{
+	static const char *const names[] = {
+#define NAME(name, ...) #name,
+		HPX_BROKEN_SWITCHES(NAME)
+#undef NAME
+	};
+	const char *wanted = getenv("HAPAX_BROKEN");
+
+	if (!wanted || !*wanted)
+		return;
+	for (unsigned i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (!strcmp(names[i], wanted))
+			hpx_broken = (enum hpx_broken)(i + 1);
+	if (hpx_broken)
+		return;
+	fprintf(stderr, "hapax: HAPAX_BROKEN=%s: there is no such fault\n", wanted);
+	_exit(2);
+}
+#endif
 
 #ifdef HPX_CHAOS
 /* One call in eight gives the processor away. The generator is the thread's own: it orders nothing. */

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/broken.h"
+
 /* A broken invariant of hapax itself: prints and aborts, in every build that asserts. */
 __attribute__((noreturn, cold)) void hpx_fatal(const char *file, int line, const char *what);
 /* A broken contract of the caller. Debug builds abort after printing (or call the test hook and go on); release builds

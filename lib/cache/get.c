@@ -50,6 +50,8 @@ static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapa
 		HPX_STOP("get.found");
 		/* order: -> TABLE.PUBLISH acquire; the word that was found is present, its RECORD bit never changes */
 		o = hpx_entry_object(e, hpx_load_acquire(hpx_word(e)));
+		if (HPX_BROKEN(USE_AFTER_UNLOCK))
+			hpx_read_unlock(), hpx_read_lock();
 		if (HPX_UNLIKELY(!o || !hpx_take(o)))
 			o = find_far(c, key, *hash);
 	} else if (far) {
@@ -138,6 +140,8 @@ static int join(struct hpx_call *call, void *e, struct hpx_object **out)
 	if (rc == 0) {
 		*out = call->outcome.object;
 		call->outcome.object = NULL;
+		if (HPX_BROKEN(WAITER_EARLY))
+			hpx_take_more(*out, 1);
 	}
 	return rc;
 }

@@ -40,7 +40,7 @@ static int create_in_place(struct load *l)
 	if (rc)
 		return rc;
 	l->entry = l->object;
-	hpx_table_set_key(c->table, l->entry, call->key, call->hash, HPX_W_LOADING);
+	hpx_table_set_key(c->table, l->entry, call->key, call->hash, HPX_BROKEN(PUBLISH_BEFORE_INIT) ? 0 : HPX_W_LOADING);
 	return 0;
 }
 
@@ -123,6 +123,22 @@ static int publish(struct load *l, struct hpx_object **found)
 
 /* ---- the three ends ---------------------------------------------------------------------------------------------- */
 
+/* What FENCED_UNREGISTERS makes of a fenced load's end: the key is cleared, whoever is there by now. */
+static void unregister(struct load *l)
+{
+	hapax_cache *c = l->cache;
+	struct hpx_object *o;
+	void *e = NULL;
+
+	hpx_read_lock();
+	o = hpx_table_lookup(c->table, l->call->hash, l->call->key, &e);
+	if (e)
+		hpx_cache_claimed(c, e, hpx_cache_claim(c, e));
+	hpx_read_unlock();
+	if (o)
+		hpx_cache_release(c, o);
+}
+
 /* The object is installed unless it was fenced; in both cases all who waited get it. */
 static void commit(struct load *l)
 {
@@ -137,6 +153,8 @@ static void commit(struct load *l)
 		hpx_cache_count(c, HPX_CACHE_IN, 1);
 	} else {
 		hpx_cache_count(c, HPX_CACHE_SUPERSEDED, 1);
+		if (HPX_BROKEN(FENCED_UNREGISTERS))
+			unregister(l);
 		/* the fencer left it to us; in an exclusive cache it stays and blocks its key until the object is gone */
 		if (l->record && !c->exclusive)
 			hpx_record_finish(l->record);

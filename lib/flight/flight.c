@@ -185,7 +185,8 @@ uint64_t hpx_flight_land(struct hpx_flights *f, void *e, hpx_u64 *word, struct h
 	landing->bucket = NULL;
 	while (!(before & HPX_FLIGHT_WAITED))
 		/* order: FLIGHT.COMMIT -> acq_rel; the object's contents before it can be found; what a fencer did */
-		if (hpx_cas_acq_rel(word, &before, before & ~HPX_FLIGHT_LOADING))
+		if (HPX_BROKEN(RELAXED_COMMIT) ? hpx_cas_relaxed(word, &before, before & ~HPX_FLIGHT_LOADING)
+					       : hpx_cas_acq_rel(word, &before, before & ~HPX_FLIGHT_LOADING))
 			return before;
 
 	b = bucket_of(f, e);
@@ -220,7 +221,8 @@ void hpx_flight_complete(struct hpx_flights *f, struct hpx_landing *landing, int
 			continue;
 		delist(w);
 		if (status == 0) {
-			hpx_take_more(object, 1);
+			if (!HPX_BROKEN(WAITER_EARLY))
+				hpx_take_more(object, 1);
 			w->out->object = object;
 		}
 		if (status == HAPAX_ELOADER && w->box)
@@ -239,7 +241,8 @@ void hpx_flight_release_all(struct hpx_flights *f, int status)
 		struct hpx_flight_bucket *b = &f->bucket[i];
 
 		pthread_mutex_lock(&b->lock);
-		b->closed = status;
+		if (!HPX_BROKEN(CLOSE_MISSES_LATE))
+			b->closed = status;
 		while (b->first) {
 			b->first->out->status = status;
 			hpx_wait_forget(b->first->flight);
@@ -271,7 +274,7 @@ static void enter(struct hpx_waiter *w, void *e, hpx_u64 *word)
 	int rc = w->bucket->closed;
 
 	/* order: -> FLIGHT.COMMIT acquire; WAITED is set, so the landing clears LOADING under this lock */
-	if (!rc && !(hpx_load_acquire(word) & HPX_FLIGHT_LOADING))
+	if (!rc && !HPX_BROKEN(LOST_WAKEUP) && !(hpx_load_acquire(word) & HPX_FLIGHT_LOADING))
 		return;
 	if (!rc)
 		rc = hpx_wait_enter(e);

@@ -76,6 +76,16 @@ int hpx_object_new(struct hpx_class *c, size_t keyed, size_t payload, uint64_t d
 /* Frees an object that no other thread ever saw, without death. */
 void hpx_object_discard(struct hpx_object *o, size_t keyed);
 
+/* What PLAIN_COUNT makes of counting. */
+static inline uint64_t hpx_plain_add(hpx_u64 *count, uint64_t n)
+{
+	uint64_t v = count->v;
+
+	HPX_POINT();
+	count->v = v + n;
+	return v;
+}
+
 /*
  * The gate. Inside a section, on an object found there. True: one reference taken.
  * fetch-add, then look at what it returned; a DEAD object is left as it was.
@@ -83,10 +93,10 @@ void hpx_object_discard(struct hpx_object *o, size_t keyed);
  */
 static inline bool hpx_take(struct hpx_object *o)
 {
-	uint64_t v = hpx_add_acquire(&o->count, HPX_ONE);
-#ifdef HPX_BROKEN_INCREMENT_FROM_ZERO
-	return true;
-#endif
+	uint64_t v = HPX_BROKEN(PLAIN_COUNT) ? hpx_plain_add(&o->count, HPX_ONE) : hpx_add_acquire(&o->count, HPX_ONE);
+
+	if (HPX_BROKEN(INCREMENT_FROM_ZERO))
+		return true;
 	if (HPX_UNLIKELY((v & HPX_DEAD) || v >= HPX_COUNT_LIMIT)) {
 		hpx_sub_relaxed(&o->count, HPX_ONE); /* order: OBJECT.UNDO relaxed; nothing was done with it */
 		return false;

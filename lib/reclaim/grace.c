@@ -88,7 +88,7 @@ uint64_t hpx_gp_stamp(void)
 {
 	/* order: RECLAIM.STAMP -> seq_cst read-modify-write: the grace period after the one it saw begins after it, so
 	 * what was made unreachable before is so for all sections that begin after that grace period has begun */
-	uint64_t stamp = hpx_add_seq_cst(&hpx_gp_started, 0) + 1;
+	uint64_t stamp = hpx_add_seq_cst(&hpx_gp_started, 0) + (HPX_BROKEN(STAMP_EARLY) ? 0 : 1);
 	/* order: RECLAIM.WAKE seq_cst; against the reclaimer's falling asleep */
 	uint64_t seen = hpx_load_seq_cst(&want);
 
@@ -133,31 +133,28 @@ void hpx_gp_hurry(void)
 void hpx_retire(hapax_env *env, struct hpx_deferred *d, size_t bytes, void (*run)(struct hpx_deferred *d))
 {
 	void *head;
+	bool thread;
 
 	d->run = run;
 	d->env = env;
 	d->bytes = bytes;
-#ifdef HPX_BROKEN_NO_GRACE_PERIOD
-	(void)head;
-	run(d);
-#else
+	if (HPX_BROKEN(NO_GRACE_PERIOD)) {
+		run(d);
+		return;
+	}
 	hpx_thread_ready();
 	hpx_env_begin(env);
 	hpx_garbage_add(env, bytes);
-	{
-		bool thread = !(env->flags & HAPAX_ENV_NO_THREAD) && hpx_gp_start();
-
-		head = hpx_load_relaxed(&hpx_gp.deferred); /* order: RECLAIM.RETIRE relaxed; only copied */
-		do
-			d->next = head;
-		/* order: RECLAIM.RETIRE -> seq_cst; all use of what is retired before it, and as hpx_gp_wake() says */
-		while (!hpx_cas_seq_cst(&hpx_gp.deferred, &head, (void *)d));
-		/* `d` and `env` may be gone */
-		hpx_gp_stamp();
-		if (thread)
-			wake_sleeper();
-	}
-#endif
+	thread = !(env->flags & HAPAX_ENV_NO_THREAD) && hpx_gp_start();
+	head = hpx_load_relaxed(&hpx_gp.deferred); /* order: RECLAIM.RETIRE relaxed; only copied */
+	do
+		d->next = head;
+	/* order: RECLAIM.RETIRE -> seq_cst; all use of what is retired before it, and as hpx_gp_wake() says */
+	while (!hpx_cas_seq_cst(&hpx_gp.deferred, &head, (void *)d));
+	/* `d` and `env` may be gone */
+	hpx_gp_stamp();
+	if (thread)
+		wake_sleeper();
 }
 
 void hpx_gp_orphan(hapax_env *env, struct hpx_chain *chain)
@@ -241,7 +238,10 @@ void hpx_gp_run(void)
 	if (hpx_gp.ready || hpx_gp.ready_nodes)
 		hpx_store_relaxed(&hpx_gp.unworked, 1); /* order: RECLAIM.WAKE relaxed; under the lock, a wake-up follows */
 	/* order: RECLAIM.DONE -> release; the sections that have ended, before memory they read is used again */
-	hpx_store_release(&hpx_gp_done, number);
+	if (HPX_BROKEN(RELAXED_DONE))
+		hpx_store_relaxed(&hpx_gp_done, number);
+	else
+		hpx_store_release(&hpx_gp_done, number);
 	hpx_store_relaxed(&running_since, 0); /* order: STALL.LOOK relaxed */
 	account_for_stall(number, real_now() - since);
 	hpx_gp.busy = false;

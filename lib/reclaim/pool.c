@@ -19,6 +19,7 @@
  */
 #include <string.h>
 
+#include "base/poison.h"
 #include "reclaim/internal.h"
 
 #define PAGE_BYTES ((size_t)64 << 10)
@@ -195,6 +196,7 @@ static void put_node(hapax_env *env, struct hpx_node *node)
 	struct hpx_page *page = page_of(node);
 	struct hpx_pool *pool = &env->pool;
 
+	HPX_POOL_BLOCK_FREED(block_of(env, node, page->size_class), class_bytes(page->size_class), node);
 	if (!page->back)
 		page_list(&pool->partial[page->size_class], page);
 	hpx_node_set(node, page->free);
@@ -343,12 +345,25 @@ static bool ring_pop(struct hpx_local *local, uint64_t done, struct hpx_chain *c
 	return true;
 }
 
+#ifndef HPX_ASAN
+/* The last one's link leads nowhere yet. */
+static void chain_poison(hapax_env *env, const struct hpx_chain *chain)
+{
+	struct hpx_node *node = chain->first;
+	unsigned k = chain->size_class;
+
+	for (uint32_t n = HPX_POISONS ? chain->count : 0; n; n--, node = n ? hpx_node_next(node) : NULL)
+		HPX_POOL_BLOCK_FREED(block_of(env, node, k), class_bytes(k), node);
+}
+#endif
+
 static void chain_to_magazine(hapax_env *env, struct hpx_local *local, struct hpx_chain *chain)
 {
 	struct hpx_chain *magazine = &local->magazine[chain->size_class];
 
 #ifndef HPX_ASAN
 	if (magazine->count < MAGAZINE_MOST) {
+		chain_poison(env, chain);
 		hpx_node_set(chain->last, magazine->first);
 		magazine->first = chain->first;
 		magazine->count += chain->count;
@@ -465,6 +480,7 @@ static void *shared_alloc(hapax_env *env, unsigned k)
 	if (!one.first)
 		return NULL;
 	hpx_env_begin(env);
+	HPX_POOL_BLOCK_TAKEN(block_of(env, one.first, k), class_bytes(k));
 	return block_of(env, one.first, k);
 }
 
@@ -498,6 +514,7 @@ void *hpx_pool_alloc(hapax_env *env, size_t size)
 	magazine->first = hpx_node_next(node);
 	magazine->count--;
 	count_begun(local);
+	HPX_POOL_BLOCK_TAKEN(block_of(env, node, k), class_bytes(k));
 	return block_of(env, node, k);
 }
 
@@ -510,6 +527,7 @@ void hpx_pool_free(hapax_env *env, void *block, size_t size)
 
 #ifndef HPX_ASAN
 	if (local && local->magazine[k].count < MAGAZINE_MOST) {
+		HPX_POOL_BLOCK_FREED(block, class_bytes(k), node);
 		hpx_node_set(node, local->magazine[k].first);
 		local->magazine[k].first = node;
 		local->magazine[k].count++;
@@ -549,7 +567,6 @@ static void close_all(hapax_env *env, struct hpx_local *local)
 			close_batch(env, local, &local->open[k]);
 }
 
-#ifndef HPX_BROKEN_NO_GRACE_PERIOD
 static void retire_alone(hapax_env *env, struct hpx_node *node, unsigned k)
 {
 	struct hpx_chain one = {.first = node, .last = node, .count = 1, .size_class = k};
@@ -559,19 +576,18 @@ static void retire_alone(hapax_env *env, struct hpx_node *node, unsigned k)
 	hpx_gp_wake(env);
 	hpx_env_end(env);
 }
-#endif
 
 void hpx_pool_retire(hapax_env *env, void *block, size_t size, void *link)
 {
-#ifdef HPX_BROKEN_NO_GRACE_PERIOD
-	(void)link;
-	hpx_pool_free(env, block, size);
-#else
 	struct hpx_local *local = hpx_local_of(env);
 	struct hpx_node *node = node_of(block, link);
 	unsigned k = class_of(size);
 	struct hpx_chain *open;
 
+	if (HPX_BROKEN(NO_GRACE_PERIOD)) {
+		hpx_pool_free(env, block, size);
+		return;
+	}
 	if (HPX_UNLIKELY(!local)) {
 		retire_alone(env, node, k);
 		return;
@@ -591,7 +607,6 @@ void hpx_pool_retire(hapax_env *env, void *block, size_t size, void *link)
 		hpx_gp_wake(env);
 	}
 	count_ended(local);
-#endif
 }
 
 /* ---- housekeeping of one's own, under hpx_slow --------------------------------------------------------------------- */

@@ -112,7 +112,9 @@ bool hpx_claim_slot(struct hpx_claim *claim, const struct hpx_tail *p, void *e, 
 		if (p->c & hpx_ctl_lane(j, 63) || hpx_load_relaxed(&p->line->slot[j]) != 0)
 			continue;
 		/* order: TABLE.CLAIM -> acq_rel; the entry's fields before its reachability */
-		if (!hpx_cas_acq_rel(&p->line->slot[j], &empty, (uint64_t)(uintptr_t)e | hpx_slot_low(h, p->d)))
+		if (HPX_BROKEN(RELAXED_PUBLISH)
+			    ? !hpx_cas_relaxed(&p->line->slot[j], &empty, (uint64_t)(uintptr_t)e | hpx_slot_low(h, p->d))
+			    : !hpx_cas_acq_rel(&p->line->slot[j], &empty, (uint64_t)(uintptr_t)e | hpx_slot_low(h, p->d)))
 			continue;
 		*claim = (struct hpx_claim){.slot = &p->line->slot[j], .line = p->line, .entry = e, .lane = j};
 		return true;
@@ -258,18 +260,16 @@ struct hpx_object *hpx_table_lookup(struct hpx_table *t, uint64_t h, const hapax
 
 /* ---- taking out ---------------------------------------------------------------------------------------------- */
 
-#ifdef HPX_BROKEN_REMOVES_NEWER
-/* The canary: whatever is there under the same key, instead of the identical entry. */
 static bool same_entry(struct hpx_table *t, void *a, void *b)
 {
-	uint64_t w = hpx_load_acquire(hpx_word(b));
-	hapax_key key = hpx_table_key(t, b);
+	if (HPX_BROKEN(REMOVES_NEWER)) { /* whatever is there under the same key */
+		uint64_t w = hpx_load_relaxed(hpx_word(a)) ^ hpx_load_relaxed(hpx_word(b)); /* order: relaxed; constant bits */
+		hapax_key key = hpx_table_key(t, b);
 
-	return a == b || (a && !((hpx_load_acquire(hpx_word(a)) ^ w) >> HPX_W_SIZE_SHIFT) && hpx_key_equal(t, a, &key));
+		return !(w >> HPX_W_SIZE_SHIFT) && hpx_key_equal(t, a, &key);
+	}
+	return a == b;
 }
-#else
-#define same_entry(t, a, b) ((a) == (b))
-#endif
 
 /*
  * Linearizes at the compare-and-swap that clears the tag: the word is unchanged since e was seen under it, so it is
@@ -310,7 +310,9 @@ rescan:
 				if (!same_entry(t, x, e))
 					continue;
 				/* order: TABLE.PUBLISH -> acq_rel */
-				if (!hpx_cas_acq_rel(&line->ctl, &c, c & ~hpx_ctl_lane(j, 63)))
+				if (HPX_BROKEN(SLOT_REUSED))
+					hpx_and_acq_rel(&line->ctl, ~hpx_ctl_lane(j, 63));
+				else if (!hpx_cas_acq_rel(&line->ctl, &c, c & ~hpx_ctl_lane(j, 63)))
 					goto rescan;
 				hpx_store_release(&line->slot[j], 0); /* order: TABLE.LEAVE -> release; ours until now */
 				return true;
@@ -327,6 +329,12 @@ forward:
 uint64_t hpx_table_claim(struct hpx_table *t, void *e)
 {
 	hpx_table_unlink(t, e);
+	if (HPX_BROKEN(CLAIM_TWICE)) {
+		uint64_t before = hpx_load_acquire(hpx_word(e)); /* order: TABLE.GONE -> acq_rel; in two steps */
+
+		hpx_store_release(hpx_word(e), before | HPX_W_GONE);
+		return before;
+	}
 	/* order: TABLE.GONE -> acq_rel; against FLIGHT.COMMIT on the same word: one of the two sees the other */
 	return hpx_or_acq_rel(hpx_word(e), HPX_W_GONE);
 }

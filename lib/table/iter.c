@@ -44,11 +44,19 @@ static bool make_room(hapax_iter *iter, size_t size)
 	return true;
 }
 
+static __thread struct hpx_object *kept_too_long; /* ITERATOR_PINS_TWO */
+
 static void unpin(hapax_iter *iter)
 {
 	struct hpx_object *object = iter->pinned;
 
 	iter->pinned = NULL;
+	if (HPX_BROKEN(ITERATOR_PINS_TWO)) {
+		struct hpx_object *now = object;
+
+		object = kept_too_long;
+		kept_too_long = now;
+	}
 	if (object)
 		hpx_release(object);
 }
@@ -104,6 +112,8 @@ int hapax_iter_next(hapax_iter *iter, hapax_key *key, void **object)
 		iter->over = true;
 	if (status == 0 && object)
 		*object = hpx_payload(iter->pinned);
+	if (HPX_BROKEN(ITERATOR_PINS_NONE))
+		unpin(iter);
 	if (status && key)
 		*key = hapax_key_bytes(NULL, 0);
 	errno = saved;
@@ -117,6 +127,8 @@ void hapax_iter_close(hapax_iter *iter)
 	if (!iter)
 		return;
 	unpin(iter);
+	if (HPX_BROKEN(ITERATOR_PINS_TWO))
+		unpin(iter);
 	env = iter->table->env;
 	if (iter->key)
 		hpx_free(env, iter->key, iter->room, 16);

@@ -53,7 +53,7 @@ static inline __attribute__((always_inline)) void *hpx_table_find(struct hpx_tab
 		break;
 	} while (hits &= hits - 1);
 	/* order: -> TABLE.PUBLISH acquire, after the slots */
-	if (hpx_load_acquire(&line->ctl) != c)
+	if (!HPX_BROKEN(MISS_UNCHECKED) && hpx_load_acquire(&line->ctl) != c)
 		*far = true;
 	return NULL;
 }

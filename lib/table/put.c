@@ -201,6 +201,8 @@ static enum step published(struct put *p, bool old_left)
 {
 	p->claim.slot = NULL;
 	if (p->old) {
+		if (HPX_BROKEN(RETIRE_BEFORE_UNLINK))
+			mark_gone(p, p->old);
 		if (old_left)
 			hpx_store_release(p->old_slot, 0); /* order: TABLE.LEAVE -> release; ours until now */
 		else
@@ -231,7 +233,7 @@ static enum step publish_in_chain(struct put *p)
 static enum step attempt(struct put *p, struct hpx_array *a)
 {
 	void *e = p->e;
-	uint64_t c, drop;
+	uint64_t c, drop, to;
 
 	if (!hpx_tail_read(a, p->h, &p->tail))
 		return STEP_FROZEN;
@@ -264,9 +266,10 @@ static enum step attempt(struct put *p, struct hpx_array *a)
 	}
 	c = p->tail.c;
 	drop = e == p->e && p->old ? p->old_tag : 0;
+	to = hpx_ctl_bump((c & ~drop) | hpx_ctl_lane(p->claim.lane, hpx_tag(p->h)));
 	/* order: TABLE.PUBLISH -> acq_rel; nobody published in the tail since the search */
-	if (!hpx_cas_acq_rel(&p->tail.line->ctl, &c,
-			     hpx_ctl_bump((c & ~drop) | hpx_ctl_lane(p->claim.lane, hpx_tag(p->h)))))
+	if (HPX_BROKEN(RELAXED_PUBLISH) ? !hpx_cas_relaxed(&p->tail.line->ctl, &c, to)
+					: !hpx_cas_acq_rel(&p->tail.line->ctl, &c, to))
 		return STEP_AGAIN;
 	if (e == p->e)
 		return published(p, drop != 0);

@@ -179,7 +179,8 @@ static enum copied copy(struct hpx_table *t, struct hpx_array *a, void *e, uint6
 			hpx_claim_drop(&claim);
 			return COPY_IN_PLACE;
 		}
-		if (hpx_ctl_done(hpx_load_acquire(&source->ctl))) { /* order: -> TABLE.DONE acquire, after the search */
+		if (!HPX_BROKEN(COPY_UNCHECKED) &&
+		    hpx_ctl_done(hpx_load_acquire(&source->ctl))) { /* order: -> TABLE.DONE acquire, after the search */
 			hpx_claim_drop(&claim);
 			return COPY_DONE;
 		}
@@ -205,13 +206,14 @@ static enum copied copy(struct hpx_table *t, struct hpx_array *a, void *e, uint6
 bool hpx_move_home(struct hpx_table *t, struct hpx_array *a, size_t i)
 {
 	struct hpx_line *home = &a->lines[i];
-	uint64_t hc = freeze(home);
+	/* order: -> TABLE.PUBLISH acquire */
+	uint64_t hc = HPX_BROKEN(FREEZE_MISSED) ? hpx_load_acquire(&home->ctl) : freeze(home);
 	struct hpx_array *next = hpx_load_acquire(&a->next); /* order: -> TABLE.NEXT acquire */
 	unsigned d = hpx_ctl_d(hc);
 
 	if (hpx_ctl_done(hc))
 		return true;
-	for (unsigned k = 1; k <= d; k++)
+	for (unsigned k = 1; k <= d && !HPX_BROKEN(FREEZE_MISSED); k++)
 		freeze(home + k);
 	for (unsigned k = 0; k <= d; k++) {
 		uint64_t c = hpx_load_acquire(&home[k].ctl); /* order: -> TABLE.FREEZE acquire */
@@ -240,6 +242,8 @@ bool hpx_move_home(struct hpx_table *t, struct hpx_array *a, size_t i)
 			}
 		}
 	}
+	if (HPX_BROKEN(FREEZE_MISSED))
+		hpx_or_acq_rel(&home->ctl, HPX_CTL_DONE); /* order: TABLE.DONE -> acq_rel */
 	hc = hpx_load_acquire(&home->ctl); /* order: -> TABLE.DONE acquire */
 	while (!(hc & HPX_CTL_X) && !hpx_cas_acq_rel(&home->ctl, &hc, hc | HPX_CTL_X)) /* order: TABLE.DONE -> acq_rel */
 		;

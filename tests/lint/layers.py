@@ -29,6 +29,8 @@ for path in files:
             continue
         where = f"{path.relative_to(source)}:{number}"
         quote, name = match.groups()
+        if name == "../../stress/broken/switches.h" and path.name == "broken.h":
+            continue  # broken builds only
         first = name.split("/")[0]
         if quote == '"' and "/" in name and first != layer and first not in LOWER[layer]:
             bad.append(f"{where}: {layer} may not include {name}")

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * broken/switches.h - the faults that can be put into lib/ on purpose (lib/base/broken.h), one at a time.
+ *
+ *      X(name, what is wrong, lanes that answer for it)
+ *
+ * run.py reads this list too. A lane that answers for a fault must catch it within 20 seeds; what the other lanes see of it
+ * is shown in docs/canaries.md all the same. The first nine are those of every library of this kind, the rest are ours.
+ */
+#ifndef HPX_BROKEN_SWITCHES_H
+#define HPX_BROKEN_SWITCHES_H
+
+#define HPX_BROKEN_SWITCHES(X)                                                                                       \
+	X(NO_GRACE_PERIOD, "retired memory is used again at once", "oracle asan tsan")                               \
+	X(PLAIN_COUNT, "taking and dropping references is a plain load and a plain store", "oracle asan tsan")       \
+	X(PUBLISH_BEFORE_INIT, "a loading object can be found as if it were loaded", "oracle tsan")                  \
+	X(REMOVES_NEWER, "a death removes whatever is under its key by then", "oracle")                              \
+	X(CALLBACK_TWICE, "death is decided by a load and a store: two releases may both run it", "oracle")          \
+	X(RELAXED_RELEASE, "the last release orders nothing", "tsan")                                                \
+	X(INCREMENT_FROM_ZERO, "a dead object can be taken", "oracle asan tsan")                                     \
+	X(USE_AFTER_UNLOCK, "the section is left between finding an object and taking it", "tsan-strict")            \
+	X(RETIRE_BEFORE_UNLINK, "a record is retired before it is unlinked", "tsan-strict")                          \
+	X(CALLBACK_AND_CANCEL, "a callback starts by a load and a store: a drop may cancel it all the same", "oracle") \
+	X(FREEZE_MISSED, "a mover copies a home without freezing it", "oracle")                                      \
+	X(COPY_UNCHECKED, "a delayed mover does not look whether its home has been moved", "unit")                   \
+	X(SLOT_REUSED, "a slot is cleared whatever has become of it: the version is not compared", "oracle")         \
+	X(MISS_UNCHECKED, "a lookup that found nothing does not look whether the line has changed", "unit")          \
+	X(CLAIM_TWICE, "GONE is set by a load and a store: two removers may both account for it", "oracle")          \
+	X(FENCED_UNREGISTERS, "a fenced load takes out the entry of its successor", "oracle")                        \
+	X(WAITER_EARLY, "who waited for a load takes its own reference after it has woken up", "oracle asan")        \
+	X(LOST_WAKEUP, "a joiner goes to sleep without looking whether the load is over", "oracle")                  \
+	X(CLOSE_MISSES_LATE, "a closed cache lets those join who come late", "unit")                                 \
+	X(BOUND_IGNORED, "creation does not wait at the bound on garbage", "unit oracle")                            \
+	X(STAMP_EARLY, "a batch is used again one grace period too early", "tsan-strict")                            \
+	X(BARRIER_EARLY, "dropping a handle does not wait for its callback", "oracle")                               \
+	X(NODE_REUSED, "a registration's node is offered for reuse before it is disarmed", "oracle")                 \
+	X(DEFERRED_TWICE, "deferred deaths are taken by a load and a store: two threads may run them", "oracle")     \
+	X(EXCLUSIVE_EARLY, "an exclusive key is free before the destructor has returned", "oracle")                  \
+	X(ITERATOR_PINS_TWO, "an iterator keeps the item before the current one alive", "unit")                      \
+	X(ITERATOR_PINS_NONE, "an iterator lets go of the current item", "oracle asan")                              \
+	X(RELAXED_COMMIT, "the end of a load orders nothing", "tsan")                                                \
+	X(RELAXED_PUBLISH, "putting an entry into its slot orders nothing", "tsan")                                  \
+	X(RELAXED_SIDE, "publishing a side record orders nothing", "tsan")                                           \
+	X(RELAXED_FIRED, "the end of a callback orders nothing", "tsan")                                             \
+	X(RELAXED_DONE, "the end of a grace period orders nothing", "tsan")
+
+#endif
