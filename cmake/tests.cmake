@@ -21,9 +21,20 @@ function(hapax_test_program source kind)
 	target_compile_definitions(${target} PRIVATE HAPAX_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
 		HAPAX_SHARED_LIBRARY="$<TARGET_FILE:hapax>")
 	add_dependencies(${target} hapax)
+	if(kind STREQUAL "fault") # support/wrap.h
+		foreach(call malloc aligned_alloc mmap pthread_create pthread_key_create pthread_setspecific clock_gettime
+				syscall getrandom)
+			target_link_options(${target} PRIVATE LINKER:--wrap=${call})
+		endforeach()
+	endif()
 	if(name STREQUAL "cx_th") # loads the shared library and lets it go again
 		target_compile_definitions(${target} PRIVATE HAPAX_SHARED_LIBRARY="$<TARGET_FILE:hapax>")
 		add_dependencies(${target} hapax)
+	endif()
+	if(name STREQUAL "model_memory")
+		file(GLOB memory ${PROJECT_SOURCE_DIR}/stress/model/memory*.c)
+		target_sources(${target} PRIVATE ${memory})
+		target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/stress)
 	endif()
 	file(STRINGS ${source} own_main REGEX "^int main\\(" LIMIT_COUNT 1)
 	if(own_main AND kind STREQUAL "torture")

@@ -44,7 +44,9 @@ void mem_release(unsigned t, struct mem_clock *to); /* joins: what was released 
 void mem_allocated(unsigned t, void *a, size_t size);
 void mem_freed(unsigned t, void *a, size_t size, const void *where);
 
-/* Asked of the engine: which of `n` readable stores (0: the newest) this load sees. */
+/* Asked of the engine: which of `n` readable stores (0: the newest) this load sees; where this store is put. */
 unsigned model_choose_store(unsigned n);
+/* May be defined by the engine: a name for the place `where` in failures; the four last ones stay valid. */
+const char *model_where(const void *where);
 
 #endif
