@@ -37,6 +37,7 @@ HAPAX_API int hapax_testing_check_cache(hapax_cache *cache, char *message, size_
 /* Table geometry: current home lines; force a resize by a power of two (+1, 0, -1) and move everything. */
 HAPAX_API size_t hapax_testing_table_lines(hapax_table *table);
 HAPAX_API int hapax_testing_table_resize(hapax_table *table, int delta);
+HAPAX_API int hapax_testing_cache_resize(hapax_cache *cache, int delta);
 
 /*
  * Named stop points: `hook(name, ctx)` is called by the thread that passes one, outside locks. Names:

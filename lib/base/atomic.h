@@ -19,6 +19,15 @@ void hpx_yield_point(void);
 #define HPX_POINT() ((void)0)
 #endif
 
+/* After a thread's outermost section: long enough, now and then, for memory that it should not look at any more to be used
+ * again. HPX_STRICT: every retirement asks for a grace period of its own as well (with HPX_CHAOS). */
+#ifdef HPX_STRICT
+void hpx_strict_delay(void);
+#define HPX_AFTER_SECTION() hpx_strict_delay()
+#else
+#define HPX_AFTER_SECTION() HPX_POINT()
+#endif
+
 #define HPX_ATOMIC(type) struct { type v; }
 typedef HPX_ATOMIC(uint64_t) hpx_u64;
 typedef HPX_ATOMIC(uint32_t) hpx_u32;

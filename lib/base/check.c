@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdarg.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
@@ -74,9 +75,8 @@ __attribute__((constructor, no_sanitize("thread"))) static void chaos_begin(void
 		chaos_seed ^= strtoull(seed, NULL, 0) * 0xbf58476d1ce4e5b9;
 }
 
-__attribute__((no_sanitize("thread"))) void hpx_yield_point(void)
+__attribute__((no_sanitize("thread"))) static uint64_t chaos_next(void)
 {
-	int saved = errno;
 	uint64_t x = chaos_state;
 
 	if (!x)
@@ -84,9 +84,32 @@ __attribute__((no_sanitize("thread"))) void hpx_yield_point(void)
 	x ^= x << 13;
 	x ^= x >> 7;
 	x ^= x << 17;
-	chaos_state = x;
-	if (!(x >> 32 & 7))
+	return chaos_state = x;
+}
+
+__attribute__((no_sanitize("thread"))) void hpx_yield_point(void)
+{
+	int saved = errno;
+
+	if (!(chaos_next() >> 32 & 7))
 		sched_yield();
 	errno = saved;
 }
+
+#ifdef HPX_STRICT
+/* One call in four yields up to 15 times, one in 64 sleeps: some grace periods long. */
+__attribute__((no_sanitize("thread"))) void hpx_strict_delay(void)
+{
+	const struct timespec nap = {.tv_nsec = 50000};
+	uint64_t x = chaos_next() >> 32;
+	int saved = errno;
+
+	if (!(x & 63))
+		nanosleep(&nap, NULL);
+	else if (!(x & 3))
+		for (x = x >> 8 & 15; x; x--)
+			sched_yield();
+	errno = saved;
+}
+#endif
 #endif

@@ -92,4 +92,9 @@ int hapax_testing_check_cache(hapax_cache *cache, char *message, size_t size)
 		return 0;
 	return -1;
 }
+
+int hapax_testing_cache_resize(hapax_cache *cache, int delta)
+{
+	return hpx_table_resize(cache->table, delta) ? 0 : HAPAX_ENOMEM;
+}
 #endif

@@ -26,7 +26,12 @@
 
 #define PAUSE_NS 300000L      /* between grace periods, so that one serves many batches; unless somebody waits */
 #define IDLE_NS 100000000L    /* quiet for this long: other threads' matured batches are freed */
-#define HARVEST_BEHIND 2      /* grace periods after which an owner is taken not to come back for a batch */
+/* grace periods after which an owner is taken not to come back for a batch */
+#ifdef HPX_STRICT
+#define HARVEST_BEHIND 0
+#else
+#define HARVEST_BEHIND 2
+#endif
 #define ORPHANS_AT_ONCE 64
 
 struct hpx_gp_lists hpx_gp = {.changed = PTHREAD_COND_INITIALIZER};
@@ -65,11 +70,8 @@ void hpx_section_leave(void)
 			HPX_TSAN_RELEASE(tags[!section.tag]);
 	}
 	urcu_bp_read_unlock();
-#ifdef HPX_CHAOS
 	if (!section.nest)
-		for (int i = 0; i < 3; i++)
-			hpx_yield_point();
-#endif
+		HPX_AFTER_SECTION();
 }
 #endif
 

@@ -28,7 +28,11 @@
 
 #define HPX_CLASSES (HPX_POOL_MAX / 16)
 #define HPX_RING 128         /* closed batches a thread keeps for itself */
+#ifdef HPX_STRICT
+#define HPX_BATCH_BLOCKS 1
+#else
 #define HPX_BATCH_BLOCKS 64
+#endif
 #define HPX_BATCH_BYTES ((size_t)64 << 10)
 
 /*

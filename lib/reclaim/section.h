@@ -70,7 +70,10 @@ static inline void hpx_read_unlock(void)
 {
 	HPX_POINT();
 	urcu_bp_read_unlock();
-	HPX_POINT();
+#ifdef HPX_STRICT
+	if (!hpx_in_section())
+#endif
+		HPX_AFTER_SECTION();
 }
 
 #endif
