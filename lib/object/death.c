@@ -18,21 +18,14 @@
  * the dead themselves, so a chain of any length needs no memory and a fixed depth of stack. E: user code runs outside
  * locks and hapax's sections, in a frame that tells the other layers so.
  *
- * Limits. A destructor that leaves its thread (pthread_exit) abandons its own object's memory; deaths queued behind it
- * run at the thread's next death.
+ * A destructor or callback may leave its thread (pthread_exit, cancellation): what is left of the death, and the deaths
+ * queued behind it, is then run on the thread's way out. Limits: user code that runs on the way out and leaves as well
+ * takes stack for each; and compiled by clang, which does not unwind cleanups, that aborts.
  */
 #include <errno.h>
 
 #include "object/internal.h"
 #include "object/side.h"
-
-#ifdef HPX_BROKEN_RELAXED_RELEASE
-#define COUNT_DROP hpx_sub_relaxed
-#define COUNT_KILL hpx_cas_relaxed
-#else
-#define COUNT_DROP hpx_sub_release
-#define COUNT_KILL hpx_cas_acq_rel
-#endif
 
 hpx_u32 hpx_death_watches;
 void (*hpx_death_watched)(struct hpx_object *o);
@@ -154,15 +147,30 @@ static void call_destroyed(struct hpx_class *c, struct hpx_object *o)
 	hpx_read_unlock();
 }
 
-/* The rest: user code, then the memory. */
-static void death_finish(struct hpx_class *c, struct hpx_object *o)
+/* The deaths that this thread runs, and how far the first of them is. */
+struct deaths {
+	struct hpx_thread *self;
+	struct hpx_object *now; /* NULL: the next one in the queue */
+	bool fired, destroyed;  /* its callbacks have begun to fire; its destructor has been called */
+};
+
+/* The rest: user code, then the memory. Goes on where user code left it by forced unwinding. */
+static void death_finish(struct deaths *d)
 {
+	struct hpx_object *o = d->now;
+	struct hpx_class *c = hpx_class_of(o);
 	struct hpx_side *side = hpx_side_of(o);
 
-	if (side)
-		hpx_side_fire(side, o);
-	call_destructor(c->type, o);
-	if (c->destroyed)
+	if (!d->destroyed) {
+		if (side)
+			hpx_side_fire(side, o, &d->fired);
+		d->destroyed = true;
+		if (HPX_BROKEN(EXCLUSIVE_EARLY) && c->destroyed)
+			call_destroyed(c, o);
+		call_destructor(c->type, o);
+	}
+	*d = (struct deaths){.self = d->self};
+	if (c->destroyed && !HPX_BROKEN(EXCLUSIVE_EARLY))
 		call_destroyed(c, o);
 	/* order: DEATH.WATCH relaxed; whoever watches this object held it, and so comes before its death (OBJECT.DROP) */
 	if (HPX_UNLIKELY(hpx_load_relaxed(&hpx_death_watches) != 0))
@@ -176,19 +184,34 @@ static void death_finish(struct hpx_class *c, struct hpx_object *o)
 	hpx_object_retire(c, o);
 }
 
-static void running_end(struct hpx_thread **self) { (*self)->running_deaths = false; }
+static void deaths_left(struct deaths **given);
+
+static void deaths_run(struct deaths *given)
+{
+	struct deaths *d __attribute__((cleanup(deaths_left))) = given;
+
+	while (d->now || (d->now = queue_take(d->self)) != NULL)
+		death_finish(d);
+}
+
+/* Something is left only if user code has left its thread: the rest is run here, and may be left again. */
+static void deaths_left(struct deaths **given)
+{
+	struct deaths *d = *given;
+
+	if (HPX_UNLIKELY(d->now || d->self->dying))
+		deaths_run(d);
+}
+
+static void running_end(struct deaths *d) { d->self->running_deaths = false; }
 
 /* Runs `o` (may be NULL) and everything that is queued meanwhile. The outermost only. */
 static void run_deaths(struct hpx_thread *self, struct hpx_object *o)
 {
-	struct hpx_thread *guard __attribute__((cleanup(running_end))) = self;
+	struct deaths d __attribute__((cleanup(running_end))) = {.self = self, .now = o};
 
-	(void)guard;
 	self->running_deaths = true;
-	if (o)
-		death_finish(hpx_class_of(o), o);
-	while ((o = queue_take(self)) != NULL)
-		death_finish(hpx_class_of(o), o);
+	deaths_run(&d);
 }
 
 __attribute__((noinline, cold)) static void die(struct hpx_thread *self, struct hpx_object *o)
@@ -209,13 +232,27 @@ __attribute__((noinline, cold)) static void die(struct hpx_thread *self, struct 
 	errno = saved;
 }
 
+/* What CALLBACK_TWICE makes of the swap below. */
+static bool kill_in_two_steps(struct hpx_object *o, uint64_t count)
+{
+	/* order: OBJECT.DROP acq_rel; as below, in a load and a store */
+	if (hpx_load_acquire(&o->count) != count)
+		return false;
+	hpx_store_release(&o->count, count | HPX_DEAD);
+	return true;
+}
+
 /* Inside a section, after a fetch-sub that left no reference and `count`: true if this call killed the object. */
 static bool try_kill(struct hpx_object *o, uint64_t count)
 {
 	/* order: OBJECT.DROP release (the drop) and acquire (every other drop, through the chain of them): what anybody
 	 * did with the object before releasing it happens before its death. Failure: somebody took it, and will
 	 * release it. */
-	return COUNT_KILL(&o->count, &count, count | HPX_DEAD);
+	if (HPX_BROKEN(RELAXED_RELEASE))
+		return hpx_cas_relaxed(&o->count, &count, count | HPX_DEAD);
+	if (HPX_BROKEN(CALLBACK_TWICE))
+		return kill_in_two_steps(o, count);
+	return hpx_cas_acq_rel(&o->count, &count, count | HPX_DEAD);
 }
 
 /* A release too many: puts it back. The count may have been on its way from 0 to DEAD; then this thread goes on. */
@@ -237,7 +274,12 @@ void hpx_release(struct hpx_object *o)
 	hpx_enter();
 	hpx_read_lock();
 	/* order: OBJECT.DROP -> release; everything done with the object */
-	seen = COUNT_DROP(&o->count, HPX_ONE);
+	if (HPX_BROKEN(RELAXED_RELEASE))
+		seen = hpx_sub_relaxed(&o->count, HPX_ONE);
+	else if (HPX_BROKEN(PLAIN_COUNT))
+		seen = hpx_plain_add(&o->count, (uint64_t)0 - HPX_ONE);
+	else
+		seen = hpx_sub_release(&o->count, HPX_ONE);
 	if (HPX_UNLIKELY(seen < HPX_ONE || (seen & HPX_DEAD)))
 		last = release_undo(o, &misused);
 	else if (seen < 2 * HPX_ONE)
@@ -255,10 +297,15 @@ void hpx_release(struct hpx_object *o)
 static size_t deferred_take(struct hpx_thread *self, hapax_env *env)
 {
 	hpx_ptr *stack = hpx_env_deferred_deaths(env);
-	/* order: -> DEATH.DEFER acquire */
-	struct hpx_object *newest = hpx_exchange_acquire(stack, NULL), *oldest = NULL, *next;
+	struct hpx_object *newest, *oldest = NULL, *next;
 	size_t n = 0;
 
+	if (HPX_BROKEN(DEFERRED_TWICE)) {
+		newest = hpx_load_acquire(stack); /* order: -> DEATH.DEFER acquire */
+		hpx_store_relaxed(stack, NULL);
+	} else {
+		newest = hpx_exchange_acquire(stack, NULL); /* order: -> DEATH.DEFER acquire */
+	}
 	for (; newest; newest = next, n++) {
 		next = link_get(newest);
 		link_set(newest, oldest);

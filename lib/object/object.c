@@ -200,6 +200,7 @@ void hpx_object_discard(struct hpx_object *o, size_t keyed)
 	struct hpx_side *side = hpx_side_of(o);
 	hapax_env *env = c->env;
 	struct large *large;
+	bool fired = false;
 	size_t size;
 	void *block;
 
@@ -210,7 +211,7 @@ void hpx_object_discard(struct hpx_object *o, size_t keyed)
 		/* order: OBJECT.FLAG relaxed; only failing takes look at it */
 		hpx_or_relaxed(&o->count, HPX_DEAD);
 		hpx_side_die(side);
-		hpx_side_fire(side, o);
+		hpx_side_fire(side, o, &fired);
 		hpx_side_drop(side, HPX_SIDE_NODE);
 		hpx_object_retire(c, o);
 		return;

@@ -52,7 +52,8 @@ int hpx_side_get(struct hpx_object *o, struct hpx_side **out)
 		hpx_event_init(&side->event);
 		meta = (uint64_t)c->id << HPX_CLASS_SHIFT;
 		/* order: OBJECT.SIDE -> release; the record before it can be found */
-		if (!hpx_cas_acq_rel(&o->meta, &meta, meta | hpx_meta_pack(side))) {
+		if (HPX_BROKEN(RELAXED_SIDE) ? !hpx_cas_relaxed(&o->meta, &meta, meta | hpx_meta_pack(side))
+					     : !hpx_cas_acq_rel(&o->meta, &meta, meta | hpx_meta_pack(side))) {
 			hpx_env_drop(side->env);
 			hpx_free(side->env, side, sizeof(*side), SIDE_ALIGN);
 			side = hpx_side_of(o);
@@ -277,35 +278,67 @@ void hpx_side_die(struct hpx_side *side)
 	*end = NULL;
 }
 
-static void fire(struct hpx_reg *reg)
+/* What follows a callback comes in cleanups: it is done as well when the callback leaves its thread. */
+static void fired(struct hpx_reg **fire)
 {
-	uint32_t state = HPX_REG_ARMED;
+	struct hpx_reg *reg = *fire;
+	uint32_t was;
 
-	/* order: REG.STATE acq_rel; a drop that was first has it. Acquire: -> REG.ARM */
-	if (!hpx_cas_acq_rel(&reg->state, &state, HPX_REG_FIRING))
-		return;
-	reg->callback.fn(&reg->weak, reg->callback.ctx);
-	if (reg->callback.ctx_free)
-		reg->callback.ctx_free(reg->callback.ctx);
 	/* order: REG.FIRED -> release (a dropper that waited or comes late sees all that the callback did); acquire: WAITED */
-	if (hpx_exchange_acq_rel(&reg->state, HPX_REG_FIRED) == HPX_REG_WAITED)
+	was = HPX_BROKEN(RELAXED_FIRED) ? hpx_exchange_relaxed(&reg->state, HPX_REG_FIRED)
+					: hpx_exchange_acq_rel(&reg->state, HPX_REG_FIRED);
+	if (was == HPX_REG_WAITED)
 		hpx_event_signal(&reg->side->event, reg->side->env);
+	hpx_reg_drop(reg);
 }
 
-void hpx_side_fire(struct hpx_side *side, struct hpx_object *o)
+static void called(struct hpx_reg **fire)
 {
-	struct hpx_reg *reg = side->callbacks, *next;
+	struct hpx_reg *reg __attribute__((cleanup(fired))) = *fire;
+
+	if (reg->callback.ctx_free)
+		reg->callback.ctx_free(reg->callback.ctx);
+}
+
+static void fire(struct hpx_reg *given)
+{
+	struct hpx_reg *reg __attribute__((cleanup(called))) = given;
+
+	reg->callback.fn(&reg->weak, reg->callback.ctx);
+}
+
+/* What CALLBACK_AND_CANCEL makes of the swap below. */
+static bool begin_in_two_steps(struct hpx_reg *reg)
+{
+	/* order: REG.STATE acq_rel; as below, in a load and a store */
+	if (hpx_load_acquire(&reg->state) != HPX_REG_ARMED)
+		return false;
+	hpx_store_release(&reg->state, HPX_REG_FIRING);
+	return true;
+}
+
+void hpx_side_fire(struct hpx_side *side, struct hpx_object *o, bool *begun)
+{
+	struct hpx_reg *reg;
 	HPX_USER_CODE(frame, o);
 
-	side->callbacks = NULL;
-	side->process = hpx_load_relaxed(&hpx_process); /* order: SIDE.PROCESS relaxed; no fork in user code */
-	/* order: SIDE.REUSED relaxed; see hpx_reg_make */
-	if (hpx_load_relaxed(&side->reused))
-		reg = sort(reg);
-	for (; reg; reg = next) {
-		next = reg->next;
-		fire(reg);
-		hpx_reg_drop(reg);
+	if (!*begun) {
+		side->process = hpx_load_relaxed(&hpx_process); /* order: SIDE.PROCESS relaxed; no fork in user code */
+		/* order: SIDE.REUSED relaxed; see hpx_reg_make */
+		if (hpx_load_relaxed(&side->reused))
+			side->callbacks = sort(side->callbacks);
+		*begun = true;
+	}
+	while ((reg = side->callbacks) != NULL) {
+		uint32_t state = HPX_REG_ARMED;
+
+		side->callbacks = reg->next;
+		/* order: REG.STATE acq_rel; a drop that was first has it. Acquire: -> REG.ARM */
+		if (HPX_BROKEN(CALLBACK_AND_CANCEL) ? begin_in_two_steps(reg)
+						    : hpx_cas_acq_rel(&reg->state, &state, HPX_REG_FIRING))
+			fire(reg);
+		else
+			hpx_reg_drop(reg);
 	}
 }
 

@@ -115,7 +115,8 @@ void hpx_reg_drop(struct hpx_reg *reg);
 
 /* Death, first part: everything reads dead, the list is closed and table registrations are told. No user code. */
 void hpx_side_die(struct hpx_side *side);
-/* Death, second part: fires the callbacks, newest first. User code runs, in a frame for `o`. */
-void hpx_side_fire(struct hpx_side *side, struct hpx_object *o);
+/* Death, second part: fires the callbacks, newest first. User code runs, in a frame for `o`. When it leaves by forced
+ * unwinding, the next call goes on with those that are left; *begun is false for the first call. */
+void hpx_side_fire(struct hpx_side *side, struct hpx_object *o, bool *begun);
 
 #endif

@@ -151,12 +151,21 @@ static void wait_fired(struct hpx_reg *reg)
 	pthread_setcancelstate(cancel, NULL);
 }
 
-static void run_ctx_free(const hapax_callback *callback)
+static void recycle(struct hpx_reg **reg)
 {
+	if (!HPX_BROKEN(NODE_REUSED))
+		hpx_reg_recycle(*reg);
+	hpx_reg_drop(*reg);
+}
+
+/* This drop was before the death. The node is given back even if ctx_free leaves its thread. */
+static void cancelled(struct hpx_reg *given)
+{
+	struct hpx_reg *reg __attribute__((cleanup(recycle))) = given;
 	HPX_USER_CODE(frame, NULL);
 
-	if (callback->ctx_free)
-		callback->ctx_free(callback->ctx);
+	if (reg->callback.ctx_free)
+		reg->callback.ctx_free(reg->callback.ctx);
 }
 
 static int node_drop(struct hpx_reg *reg)
@@ -172,14 +181,17 @@ static int node_drop(struct hpx_reg *reg)
 	}
 	if (seen > 1)
 		return 0;
-	if (hpx_reg_disarm(reg)) {
-		run_ctx_free(&reg->callback);
+	if (HPX_BROKEN(NODE_REUSED))
 		hpx_reg_recycle(reg);
+	if (hpx_reg_disarm(reg)) {
+		cancelled(reg);
+		return 0;
+	}
 	/* order: -> REG.FIRED acquire */
-	} else if (hpx_load_acquire(&reg->state) != HPX_REG_FIRED) {
+	if (hpx_load_acquire(&reg->state) != HPX_REG_FIRED) {
 		if (hpx_self.frames || hpx_in_section())
 			status = HAPAX_INFLIGHT;
-		else
+		else if (!HPX_BROKEN(BARRIER_EARLY))
 			wait_fired(reg);
 	}
 	hpx_reg_drop(reg);
@@ -210,6 +222,8 @@ void *hapax_weak_get(hapax_weak *weak)
 	hpx_read_lock();
 	/* order: -> OBJECT.SIDE, SIDE.DEAD acquire; the handle came from there */
 	o = hpx_load_acquire(&side_of(weak)->object);
+	if (HPX_BROKEN(USE_AFTER_UNLOCK))
+		hpx_read_unlock(), hpx_read_lock();
 	if (o && !hpx_take(o))
 		o = NULL;
 	hpx_read_unlock();
