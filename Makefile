@@ -14,7 +14,7 @@ help:
 	@echo "make torture       the whole cache under load for TORTURE_SECONDS, in the tsan build too"
 	@echo "make bench         measurements, peers beside us"
 	@echo "make debug|asan|tsan|release     one build with its tests"
-	@echo "make canaries      broken variants that the oracles must catch"
+	@echo "make canaries      faults put in on purpose, and which lanes catch them: writes docs/canaries.md"
 	@echo "make install       PREFIX=$(PREFIX), DESTDIR honoured"
 
 deps:
@@ -45,7 +45,7 @@ release debug asan tsan: deps
 	@JOBS=$(JOBS) scripts/check.sh $@
 
 canaries: deps
-	@tests/canaries/run.sh . build/canaries
+	@JOBS=$(JOBS) stress/broken/run.py
 
 install: deps
 	@cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null

@@ -27,7 +27,11 @@
 #define MERGE_BLOCKS 2048
 #define MERGE_LOOK 16 /* the newest batches */
 #define REFILL_BYTES ((size_t)16 << 10)
+#ifdef HPX_STRICT
+#define REFILL_BLOCKS 1 /* what has been freed is used again at the next chance */
+#else
 #define REFILL_BLOCKS 64
+#endif
 
 struct hpx_page {
 	hapax_env *env;

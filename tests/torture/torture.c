@@ -24,12 +24,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <hapax/hapax.h>
+#include "torture/torture/parts.h"
 #ifdef HPX_TESTING
 #include <hapax/testing.h>
 #endif
 
-enum { KEYS = 8, PURE = 4, CACHES = 2, MAX_THREADS = 64, HELD = 4, WEAK = 4, LIVES = 1 << 22 };
+enum { KEYS = 8, PURE = 4, CACHES = 2, HELD = 4, WEAK = 4, LIVES = 1 << 22 };
 #define MAGIC UINT64_C(0x6f6e6c79206f6e63)
 #define DEAD_MAGIC UINT64_C(0xdeaddeaddeaddead)
 
@@ -45,6 +45,7 @@ struct item {
 struct watch {
 	struct watch *next;
 	uint32_t fired, freed; /* atomic */
+	uint32_t scratch;      /* plain: written by the callback and its ctx_free, read after the drop */
 };
 
 struct held {
@@ -80,9 +81,7 @@ static uint8_t life[LIVES]; /* 0, 1 born, 2 destroyed */
 static __thread struct worker *self;
 static __thread uint64_t own_random;
 
-#define RELAXED __ATOMIC_RELAXED
-
-__attribute__((format(printf, 1, 2))) static void violation(const char *format, ...)
+void violation(const char *format, ...)
 {
 	va_list ap;
 
@@ -105,8 +104,8 @@ static uint64_t next_random(uint64_t *state)
 	return z ^ (z >> 31);
 }
 
-static unsigned roll(unsigned n) { return (unsigned)(next_random(&own_random) % n); }
-static void linger(unsigned one_in)
+unsigned roll(unsigned n) { return (unsigned)(next_random(&own_random) % n); }
+void linger(unsigned one_in)
 {
 	if (!roll(one_in))
 		sched_yield();
@@ -272,6 +271,7 @@ static void fired(hapax_weak *weak, void *ctx)
 	if (hapax_weak_get(weak))
 		violation("an upgrade succeeded inside the death callback");
 	linger(8);
+	w->scratch++;
 }
 
 static void freed(void *ctx)
@@ -280,6 +280,7 @@ static void freed(void *ctx)
 
 	if (__atomic_fetch_add(&w->freed, 1, RELAXED))
 		violation("ctx_free ran twice");
+	w->scratch++;
 }
 
 static void weak_swap(struct item *it)
@@ -293,6 +294,8 @@ static void weak_swap(struct item *it)
 			violation("weak_drop said %d outside user code", rc);
 		if (w && __atomic_load_n(&w->freed, RELAXED) != 1)
 			violation("after weak_drop ctx_free had run %u times", __atomic_load_n(&w->freed, RELAXED));
+		if (w && w->scratch != w->fired + 1)
+			violation("after weak_drop %u calls of %u are seen", w->scratch, w->fired + 1);
 	}
 	self->weak[i].weak = NULL;
 	self->weak[i].watch = NULL;
@@ -481,6 +484,22 @@ static void walk(unsigned c)
 	hapax_iter_close(iter);
 }
 
+#ifdef HPX_TESTING
+/* Tables between two sizes and being moved, all the time: up and down between 8 and 64 homes. */
+static void resize(void)
+{
+	static uint32_t ups[CACHES + 1]; /* atomic, roughly */
+	unsigned which = roll(CACHES + 1), up = __atomic_load_n(&ups[which], RELAXED);
+	int delta = up > 2 ? -1 : up == 0 ? (int)roll(2) : (int)roll(3) - 1;
+	int rc = which < CACHES ? hapax_testing_cache_resize(cache[which], delta) : hapax_testing_table_resize(table, delta);
+
+	if (rc == 0)
+		__atomic_fetch_add(&ups[which], (uint32_t)delta, RELAXED);
+}
+#else
+static void resize(void) {}
+#endif
+
 static void *work(void *arg)
 {
 	self = arg;
@@ -506,12 +525,20 @@ static void *work(void *arg)
 			through_table();
 		else if (what < 91)
 			walk(c);
+		else if (what < 94)
+			exclusive_step();
+		else if (what < 95)
+			deferred_step(env);
+		else if (what < 96 && !roll(4))
+			resize();
 		else
 			let_go(&self->held[roll(HELD)]);
+		bound_step();
 		linger(64);
 	}
 	for (unsigned i = 0; i < HELD; i++)
 		let_go(&self->held[i]);
+	exclusive_leave();
 	if (!__atomic_load_n(&broken, RELAXED))
 		for (unsigned i = 0; i < WEAK; i++)
 			hapax_weak_drop(self->weak[i].weak);
@@ -561,6 +588,9 @@ static void judge(void)
 				  (unsigned long long)cs.removals, (unsigned long long)cs.replacements,
 				  (unsigned long long)cs.collections);
 	}
+	exclusive_judge();
+	deferred_judge(env);
+	bound_judge(threads);
 	if (born != destroyed)
 		violation("%llu born, %llu destroyed", (unsigned long long)born, (unsigned long long)destroyed);
 	for (uint64_t i = 1; i <= serials && i < LIVES; i++)
@@ -609,7 +639,7 @@ int main(int argc, char **argv)
 	}
 	own_random = seed;
 	signal(SIGALRM, watchdog);
-	alarm((unsigned)(seconds * 10) + 60);
+	alarm((unsigned)(seconds * 10) + 60); /* shorter, once the end has been called for */
 	hapax_env_options eo = {HAPAX_ENV_OPTIONS_INIT, .seed = seed | 1};
 	if (hapax_env_create(&env, &eo) != 0)
 		return 2;
@@ -620,7 +650,7 @@ int main(int argc, char **argv)
 			return 2;
 	}
 	hapax_table_options to = {HAPAX_TABLE_OPTIONS_INIT, .env = env};
-	if (hapax_table_create(&table, &to) != 0)
+	if (hapax_table_create(&table, &to) != 0 || !bound_begin(seed) || !exclusive_begin(env))
 		return 2;
 #ifdef HPX_TESTING
 	hapax_testing_set_stop(dawdle, NULL);
@@ -645,6 +675,7 @@ int main(int argc, char **argv)
 	} while (!__atomic_load_n(&stop, RELAXED) &&
 		 (double)(now.tv_sec - begin.tv_sec) + 1e-9 * (double)(now.tv_nsec - begin.tv_nsec) < seconds);
 	__atomic_store_n(&stop, 1, RELAXED);
+	alarm(20);
 	for (unsigned i = 0; i < threads; i++) {
 		pthread_join(worker[i].thread, NULL);
 		total += worker[i].ops;
@@ -656,6 +687,8 @@ int main(int argc, char **argv)
 	if (broken)
 		_exit(1); /* nothing is to be trusted any more, not even teardown */
 	hapax_table_destroy(table);
+	exclusive_end();
+	bound_end();
 	for (unsigned i = 0; i < CACHES; i++)
 		hapax_cache_destroy(cache[i]);
 	hapax_env_destroy(env);
