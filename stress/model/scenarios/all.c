@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* scenarios/all.c - the list of all scenarios, by file. Litmus tests have a list of their own. */
+#include "model/model.h"
+
+/* clang-format off */
+#define SCENARIOS(X) \
+	X(upgrade_death) X(upgrade_again) X(lookup_death) X(last_release) X(counts) X(two_deaths) \
+	X(cascade) X(death_put) X(death_put_look) X(death_get_or_put) X(deferred_deaths) \
+	X(callback_cancel) X(callback_cancel_two) X(callback_dup) X(callback_sibling) X(callback_cross) \
+	X(callback_recycled) X(weak_share) X(weak_starved) X(weak_drops) X(callback_put) \
+	X(callback_barrier) X(with_live) \
+	X(put_put) X(replace_look) X(publish) X(get_or_put) X(remove_pop) X(remove_replace) X(remove_if) \
+	X(clear_put) X(pop_any_twice) X(two_tables) X(table_end) X(copy_death) X(put_starved) \
+	X(grow_look) X(grow_put) X(grow_put_look) X(grow_replace) X(grow_replace_look) X(grow_death) \
+	X(grow_remove) X(grow_death_put) X(grow_grow) X(grow_shrink) X(grow_get_or_put) X(grow_iterate) \
+	X(grow_iterate_death) X(grow_starved) X(raise_put) X(raise_two) X(chain_death) X(chain_death_put) \
+	X(chain_put) X(chain_death_last) X(chain_grow) \
+	X(load_join) X(load_join_two) X(load_join_made) X(load_die) X(load_die_two) X(load_die_made) \
+	X(load_fail) X(load_fail_two) X(load_novalue) X(load_recovers) X(load_timeout) X(load_timeout_two) \
+	X(fence_by_remove) X(fence_by_remove_made) X(fence_by_remove_three) X(fence_by_pop) \
+	X(fence_by_clear) X(fence_twice) X(fence_by_put) X(fence_by_put_made) X(fence_by_put_three) \
+	X(fence_failing) X(fence_by_offer) \
+	X(abandon) X(abandon_three) X(abandon_bare) X(self_wait) X(load_pair) X(load_ring) X(load_puts) \
+	X(refuse_share) X(refuse_look) X(refuse_death) X(refuse_fail) X(close_get) X(close_load) \
+	X(destroy_load) X(destroy_inside) \
+	X(death_get) X(death_get_made) X(death_get_peek) X(death_get_get) X(cache_death_put) \
+	X(cache_death_put_get) X(cache_put_put) X(cache_remove_pop) X(cache_removes) X(cache_remove_death) \
+	X(cache_remove_death_made) X(cache_clear_death) X(destroy_death) X(destroy_death_made) \
+	X(destroy_all) X(cache_starved) X(cache_put_starved) \
+	X(exclusive_gets) X(exclusive_two) X(exclusive_made) X(exclusive_death) X(exclusive_death_made) \
+	X(exclusive_death_two) X(exclusive_held) X(exclusive_held_one) X(exclusive_busy) \
+	X(exclusive_fence) X(exclusive_fence_made) X(exclusive_put) X(exclusive_own) X(exclusive_cross) \
+	X(exclusive_close) \
+	X(garbage_bound) X(garbage_bound_three) X(garbage_wait) X(garbage_refuse) X(garbage_put) \
+	X(garbage_get) \
+	X(iterate_remove) X(iterate_death) X(iterate_deaths) X(iterate_replace) X(iterate_clear) \
+	X(iterate_clear_deaths) X(iterate_end) X(iterate_cache_load) \
+	X(env_end) X(env_end_alone) X(env_end_handle) X(reclaim_two) X(reclaim_look) X(memory_again) \
+	X(memory_again_three) X(memory_handle) X(thread_shares) X(thread_shares_two) X(thread_blocks) \
+	X(env_two) \
+	X(history_table) X(history_table_key) X(history_table_resized) X(history_table_long) \
+	X(history_cache) X(history_cache_key) X(history_cache_long)
+/* clang-format on */
+
+#define DECLARE(name) extern const struct model_scenario model_##name;
+SCENARIOS(DECLARE)
+
+#define ADDRESS(name) &model_##name,
+const struct model_scenario *const model_scenarios[] = {SCENARIOS(ADDRESS) NULL};
