@@ -120,7 +120,7 @@ static void default_free(void *block, size_t size, size_t align, void *ctx)
 
 static uint64_t monotonic_now(void *ctx)
 {
-	struct timespec ts;
+	struct timespec ts = {.tv_sec = 0}; /* what a clock that cannot be read reads */
 
 	(void)ctx;
 	clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -413,7 +413,7 @@ uint64_t hpx_env_now(hapax_env *env)
 /* A read of the precise clock costs more than a hit; sums of coarse ones are as right in the mean. */
 uint64_t hpx_env_now_coarse(hapax_env *env)
 {
-	struct timespec ts;
+	struct timespec ts = {.tv_sec = 0};
 	int saved = errno;
 
 	if (env->time_now || env->clock.now != monotonic_now)
@@ -474,7 +474,7 @@ int hapax_thread_prepare(hapax_env *env)
 
 	env = hpx_env_or_default(env);
 	hpx_thread_ready();
-	if (!hpx_state.hooked)
+	if (!hpx_thread_hook())
 		return HAPAX_ETHREAD;
 	if (!hpx_local_of(env))
 		return HAPAX_ENOMEM;

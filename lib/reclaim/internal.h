@@ -170,7 +170,14 @@ struct hpx_thread_state {
 	bool hooked, reclaimer, working;
 	HPX_ATOMIC(struct hpx_local *) locals; /* written under hpx_slow, read by the thread in sections */
 };
+#ifdef HPX_MODEL
+#define hpx_state (*(struct hpx_thread_state *)model_thread_state())
+_Static_assert(sizeof(struct hpx_thread) <= MODEL_STORAGE && sizeof(struct hpx_thread_state) <= MODEL_STORAGE, "room");
+#else
 extern __thread struct hpx_thread_state hpx_state __attribute__((tls_model("initial-exec")));
+#endif
+/* Whether the thread's exit will be noticed; tries again where that had failed. After hpx_thread_ready(). */
+bool hpx_thread_hook(void);
 /* hpx_slow held: the thread whose old section a grace period waits for; false: none of those known. */
 bool hpx_thread_stalling(int *tid, char name[16]);
 /* hpx_slow held: takes a share away from its owner, who is not in a call for its environment. */

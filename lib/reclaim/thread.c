@@ -12,14 +12,15 @@
 
 #include "reclaim/internal.h"
 
+#ifndef HPX_MODEL
 __thread struct hpx_thread hpx_self __attribute__((tls_model("initial-exec")));
 __thread struct hpx_thread_state hpx_state __attribute__((tls_model("initial-exec")));
+#endif
 
 static struct hpx_thread_state *threads; /* hpx_slow */
 static uint64_t stripes_taken = 1;       /* hpx_slow; bit 0 is nobody's */
 static hpx_u64 last_id;
-static pthread_once_t key_once = PTHREAD_ONCE_INIT;
-static pthread_key_t key;
+static pthread_key_t key; /* hpx_slow, as key_made */
 static bool key_made;
 
 /* hpx_slow held */
@@ -66,25 +67,23 @@ static void thread_exit(void *arg)
 	errno = saved;
 }
 
-static void make_key(void) { key_made = !pthread_key_create(&key, thread_exit); }
-
-/* Numbers, hook, place: under the lock only what others see. */
-void hpx_thread_ready(void)
+bool hpx_thread_hook(void)
 {
 	uint64_t free_places;
-	int saved = errno;
+	bool made;
+	int saved;
 
-	if (HPX_LIKELY(hpx_self.id))
-		return;
-	urcu_bp_register_thread();
-	pthread_once(&key_once, make_key);
-	hpx_state.hooked = key_made && !pthread_setspecific(key, &hpx_self);
-	hpx_state.tid = (int)syscall(SYS_gettid);
-	if (pthread_getname_np(pthread_self(), hpx_state.name, sizeof(hpx_state.name)))
-		hpx_state.name[0] = 0;
-	hpx_state.reader = URCU_TLS(urcu_bp_reader);
+	if (HPX_LIKELY(hpx_state.hooked))
+		return true;
+	saved = errno;
 	pthread_mutex_lock(&hpx_slow);
-	if (hpx_state.hooked) {
+	if (!key_made)
+		key_made = !pthread_key_create(&key, thread_exit);
+	made = key_made;
+	pthread_mutex_unlock(&hpx_slow);
+	/* outside the lock: it may call malloc */
+	if (made && !pthread_setspecific(key, &hpx_self)) {
+		pthread_mutex_lock(&hpx_slow);
 		free_places = ~stripes_taken;
 		if (free_places) {
 			hpx_self.stripe = (uint32_t)__builtin_ctzll(free_places);
@@ -95,8 +94,26 @@ void hpx_thread_ready(void)
 		if (threads)
 			threads->back = &hpx_state.next;
 		threads = &hpx_state;
+		hpx_state.hooked = true;
+		pthread_mutex_unlock(&hpx_slow);
 	}
-	pthread_mutex_unlock(&hpx_slow);
+	errno = saved;
+	return hpx_state.hooked;
+}
+
+/* Numbers, hook, place: under the lock only what others see. */
+void hpx_thread_ready(void)
+{
+	int saved = errno;
+
+	if (HPX_LIKELY(hpx_self.id))
+		return;
+	urcu_bp_register_thread();
+	hpx_state.tid = (int)syscall(SYS_gettid);
+	if (pthread_getname_np(pthread_self(), hpx_state.name, sizeof(hpx_state.name)))
+		hpx_state.name[0] = 0;
+	hpx_state.reader = URCU_TLS(urcu_bp_reader);
+	hpx_thread_hook();
 	hpx_self.id = hpx_add_relaxed(&last_id, 1) + 1; /* order: THREAD.ID relaxed; only unique */
 	errno = saved;
 }
