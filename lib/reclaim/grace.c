@@ -75,13 +75,19 @@ void hpx_section_leave(void)
 }
 #endif
 
-/* Real time, whatever the environments' clocks say: readers are real. */
+/* Real time, whatever the environments' clocks say: readers are real. 0: unknown, the clock cannot be read. */
 static uint64_t real_now(void)
 {
-	struct timespec ts;
+	struct timespec ts = {.tv_sec = 0};
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * HAPAX_SECOND + (uint64_t)ts.tv_nsec;
+}
+
+/* From one reading to the other; 0 if either is missing. */
+static uint64_t real_between(uint64_t since, uint64_t now)
+{
+	return since && now > since ? now - since : 0;
 }
 
 /* ---- asking ------------------------------------------------------------------------------------------------------ */
@@ -245,7 +251,7 @@ void hpx_gp_run(void)
 	else
 		hpx_store_release(&hpx_gp_done, number);
 	hpx_store_relaxed(&running_since, 0); /* order: STALL.LOOK relaxed */
-	account_for_stall(number, real_now() - since);
+	account_for_stall(number, real_between(since, real_now()));
 	hpx_gp.busy = false;
 	pthread_cond_broadcast(&hpx_gp.changed);
 	pthread_mutex_unlock(&hpx_slow);
@@ -260,7 +266,7 @@ void hpx_stall_look(hapax_env *env)
 	char name[16] = "";
 	int tid = -1;
 
-	if (!since || real_now() - since < env->stall_ns)
+	if (real_between(since, real_now()) < env->stall_ns)
 		return;
 	pthread_mutex_lock(&hpx_slow);
 	if (hpx_gp.busy && hpx_load_relaxed(&running_since) == since) {
