@@ -59,7 +59,7 @@ static int wait_for_room(hapax_env *env, uint64_t deadline)
 		if (room(env))
 			return 0;
 		now = hpx_env_now(env);
-		if (now >= deadline)
+		if (deadline != HAPAX_FOREVER && now >= deadline)
 			return refuse(env);
 		hpx_gp_stamp();
 		hpx_gp_hurry();
