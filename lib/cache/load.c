@@ -121,6 +121,17 @@ static int publish(struct load *l, struct hpx_object **found)
 	return result == HPX_PUT_NOMEM ? HAPAX_ENOMEM : HPX_FLIGHT_AGAIN;
 }
 
+/* Counts the time in the loader. By a clock that went back it took none. */
+static void count_time(struct load *l)
+{
+	uint64_t now;
+
+	if (!l->cache->stats)
+		return;
+	now = hpx_env_now_coarse(l->cache->env);
+	hpx_cache_count(l->cache, HPX_CACHE_NS, now > l->begun ? now - l->begun : 0);
+}
+
 /* ---- the three ends ---------------------------------------------------------------------------------------------- */
 
 /* What FENCED_UNREGISTERS makes of a fenced load's end: the key is cleared, whoever is there by now. */
@@ -195,8 +206,7 @@ static void load_end(struct load *l)
 	hpx_self.frames = l->frame.up;
 	hpx_cache_count(c, HPX_CACHE_FAILURES, 1);
 	hpx_cache_count(c, HPX_CACHE_ABANDONED, 1);
-	if (c->stats)
-		hpx_cache_count(c, HPX_CACHE_NS, hpx_env_now_coarse(c->env) - l->begun);
+	count_time(l);
 	fail(l, HAPAX_EABANDONED, NULL);
 	if (!l->record)
 		release_unloaded(c, l->object);
@@ -221,8 +231,7 @@ static int run(struct load *l, hapax_load_error *error)
 			   : call->load(hpx_payload(l->object), call->key, call->arg, error);
 	l->running = false;
 	hpx_self.frames = l->frame.up;
-	if (c->stats)
-		hpx_cache_count(c, HPX_CACHE_NS, hpx_env_now_coarse(c->env) - l->begun);
+	count_time(l);
 	if (l->record && result == HAPAX_LOAD_OK && made)
 		l->object = hpx_object_of(made);
 	error->shared = NULL;
