@@ -46,7 +46,5 @@ void mem_freed(unsigned t, void *a, size_t size, const void *where);
 
 /* Asked of the engine: which of `n` readable stores (0: the newest) this load sees; where this store is put. */
 unsigned model_choose_store(unsigned n);
-/* May be defined by the engine: a name for the place `where` in failures; the four last ones stay valid. */
-const char *model_where(const void *where);
 
 #endif

@@ -26,15 +26,8 @@ struct range {
 static struct range ranges[RANGES]; /* large freed blocks; only what was touched of them has granules */
 static unsigned range_count;
 
-__attribute__((weak)) const char *model_where(const void *where)
-{
-	static char texts[4][32];
-	static unsigned next;
-	char *text = texts[next++ % 4];
-
-	snprintf(text, sizeof(texts[0]), "%p", where);
-	return text;
-}
+/* The engine's, if there is one: function, file and line. */
+__attribute__((weak)) void model_site(const void *where, char *buffer, size_t size);
 
 void mem_race_reset(void) { range_count = 0; }
 
@@ -51,7 +44,13 @@ static const char *kind_name(unsigned kind)
 
 static void place_text(char *text, size_t size, unsigned t, unsigned kind, const void *where)
 {
-	snprintf(text, size, "thread %u %s%s%s", t, kind_name(kind), where ? " at " : "", where ? model_where(where) : "");
+	char site[200] = "";
+
+	if (where && model_site)
+		model_site(where, site, sizeof(site));
+	else if (where)
+		snprintf(site, sizeof(site), "%p", where);
+	snprintf(text, size, "thread %u %s%s%s", t, kind_name(kind), where ? " at " : "", site);
 }
 
 __attribute__((cold, noinline, noreturn)) static void fail(const struct mem_granule *g, unsigned bytes,
