@@ -29,4 +29,12 @@ extern enum hpx_broken hpx_broken; /* check.c; written before main() */
 #define HPX_BROKEN(name) 0
 #endif
 
+/* Where a fault needs somebody else to come between: in chaos builds somebody does, now and then. */
+#if defined(HPX_BROKEN_BUILD) && defined(HPX_CHAOS)
+void hpx_broken_window(void);
+#define HPX_BROKEN_WINDOW(name) (HPX_BROKEN(name) ? hpx_broken_window() : (void)0)
+#else
+#define HPX_BROKEN_WINDOW(name) ((void)0)
+#endif
+
 #endif

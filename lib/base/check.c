@@ -96,6 +96,14 @@ __attribute__((no_sanitize("thread"))) void hpx_yield_point(void)
 	errno = saved;
 }
 
+#ifdef HPX_BROKEN_BUILD
+void hpx_broken_window(void)
+{
+	for (unsigned i = 0; i < 16; i++)
+		hpx_yield_point();
+}
+#endif
+
 #ifdef HPX_STRICT
 /* One call in four yields up to 15 times, one in 64 sleeps: some grace periods long. */
 __attribute__((no_sanitize("thread"))) void hpx_strict_delay(void)

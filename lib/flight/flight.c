@@ -347,6 +347,7 @@ void hpx_flight_join(struct hpx_flights *f, void *e, hpx_u64 *word, const struct
 	else if (how->deadline == HAPAX_NO_WAIT)
 		out->status = HAPAX_INFLIGHT;
 	else if (mark_waited(word)) {
+		HPX_BROKEN_WINDOW(LOST_WAKEUP);
 		pthread_mutex_lock(&w.bucket->lock);
 		enter(&w, e, word);
 		pthread_mutex_unlock(&w.bucket->lock);

@@ -302,6 +302,7 @@ static size_t deferred_take(struct hpx_thread *self, hapax_env *env)
 
 	if (HPX_BROKEN(DEFERRED_TWICE)) {
 		newest = hpx_load_acquire(stack); /* order: -> DEATH.DEFER acquire */
+		HPX_BROKEN_WINDOW(DEFERRED_TWICE);
 		hpx_store_relaxed(stack, NULL);
 	} else {
 		newest = hpx_exchange_acquire(stack, NULL); /* order: -> DEATH.DEFER acquire */

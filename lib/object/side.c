@@ -313,6 +313,7 @@ static bool begin_in_two_steps(struct hpx_reg *reg)
 	/* order: REG.STATE acq_rel; as below, in a load and a store */
 	if (hpx_load_acquire(&reg->state) != HPX_REG_ARMED)
 		return false;
+	HPX_BROKEN_WINDOW(CALLBACK_AND_CANCEL);
 	hpx_store_release(&reg->state, HPX_REG_FIRING);
 	return true;
 }

@@ -183,6 +183,7 @@ static int node_drop(struct hpx_reg *reg)
 		return 0;
 	if (HPX_BROKEN(NODE_REUSED))
 		hpx_reg_recycle(reg);
+	HPX_BROKEN_WINDOW(NODE_REUSED);
 	if (hpx_reg_disarm(reg)) {
 		cancelled(reg);
 		return 0;

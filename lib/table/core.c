@@ -310,6 +310,7 @@ rescan:
 				if (!same_entry(t, x, e))
 					continue;
 				/* order: TABLE.PUBLISH -> acq_rel */
+				HPX_BROKEN_WINDOW(SLOT_REUSED);
 				if (HPX_BROKEN(SLOT_REUSED))
 					hpx_and_acq_rel(&line->ctl, ~hpx_ctl_lane(j, 63));
 				else if (!hpx_cas_acq_rel(&line->ctl, &c, c & ~hpx_ctl_lane(j, 63)))
@@ -332,6 +333,7 @@ uint64_t hpx_table_claim(struct hpx_table *t, void *e)
 	if (HPX_BROKEN(CLAIM_TWICE)) {
 		uint64_t before = hpx_load_acquire(hpx_word(e)); /* order: TABLE.GONE -> acq_rel; in two steps */
 
+		HPX_BROKEN_WINDOW(CLAIM_TWICE);
 		hpx_store_release(hpx_word(e), before | HPX_W_GONE);
 		return before;
 	}

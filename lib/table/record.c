@@ -47,6 +47,7 @@ static void died(void *record)
 		t->collected(t->collected_ctx);
 	if (!t->keep && HPX_BROKEN(RETIRE_BEFORE_UNLINK)) {
 		hpx_record_finish(r);
+		HPX_BROKEN_WINDOW(RETIRE_BEFORE_UNLINK);
 		hpx_table_unlink(t, r);
 	} else if (!t->keep)
 		hpx_record_finish(r);

@@ -242,6 +242,7 @@ bool hpx_move_home(struct hpx_table *t, struct hpx_array *a, size_t i)
 			}
 		}
 	}
+	HPX_BROKEN_WINDOW(FREEZE_MISSED);
 	if (HPX_BROKEN(FREEZE_MISSED))
 		hpx_or_acq_rel(&home->ctl, HPX_CTL_DONE); /* order: TABLE.DONE -> acq_rel */
 	hc = hpx_load_acquire(&home->ctl); /* order: -> TABLE.DONE acquire */

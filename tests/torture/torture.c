@@ -70,6 +70,7 @@ struct worker {
 static hapax_env *env;
 static hapax_cache *cache[CACHES];
 static hapax_table *table;
+static struct item *hub; /* held by main for as long as the threads run: many register with it at once */
 static struct worker worker[MAX_THREADS];
 static unsigned threads = 4;
 static uint64_t max_ops = UINT64_MAX;
@@ -518,7 +519,7 @@ static void *work(void *arg)
 		else if (what < 67 && !pure)
 			change(c, key);
 		else if (what < 77 && self->held[what % HELD].item)
-			weak_swap(self->held[what % HELD].item);
+			weak_swap(roll(4) ? self->held[what % HELD].item : hub);
 		else if (what < 84)
 			weak_try();
 		else if (what < 90)
@@ -652,6 +653,7 @@ int main(int argc, char **argv)
 	hapax_table_options to = {HAPAX_TABLE_OPTIONS_INIT, .env = env};
 	if (hapax_table_create(&table, &to) != 0 || !bound_begin(seed) || !exclusive_begin(env))
 		return 2;
+	hub = make(0);
 #ifdef HPX_TESTING
 	hapax_testing_set_stop(dawdle, NULL);
 #endif
@@ -680,6 +682,7 @@ int main(int argc, char **argv)
 		pthread_join(worker[i].thread, NULL);
 		total += worker[i].ops;
 	}
+	hapax_release(hub);
 	if (!broken)
 		judge();
 	printf("torture: seed %llu, %u threads, %llu operations, %llu objects: %s\n", (unsigned long long)seed, threads,
