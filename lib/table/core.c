@@ -188,7 +188,7 @@ static bool seek_home(struct hpx_table *t, struct hpx_line *home, uint64_t hc, u
 		if (!hits)
 			continue;
 		for (; hits; hits &= hits - 1) {
-			/* order: -> TABLE.CLAIM acquire */
+			/* order: -> TABLE.CLAIM, TABLE.LEAVE acquire */
 			uint64_t s = hpx_load_acquire(&line->slot[hpx_lane(hits)]), w;
 			void *e = hpx_slot_entry(s);
 			int decision;
@@ -301,7 +301,7 @@ rescan:
 
 				if ((s & HPX_SLOT_LOW) != hpx_slot_low(h, k) || !x)
 					continue;
-				/* order: -> TABLE.CLAIM acquire; a chain, whether published or not: e is in one at most */
+				/* order: TABLE.CLAIM relaxed; after the slot. A chain, published or not: e is in one at most */
 				if (k && x != e && hpx_word_is_chain(hpx_load_relaxed(hpx_word(x)))) {
 					if (hpx_chain_unlink(hpx_chain_of(x), e))
 						return true;
@@ -331,7 +331,8 @@ uint64_t hpx_table_claim(struct hpx_table *t, void *e)
 {
 	hpx_table_unlink(t, e);
 	if (HPX_BROKEN(CLAIM_TWICE)) {
-		uint64_t before = hpx_load_acquire(hpx_word(e)); /* order: TABLE.GONE -> acq_rel; in two steps */
+		/* order: TABLE.GONE -> acq_rel; in two steps */
+		uint64_t before = hpx_load_acquire(hpx_word(e));
 
 		HPX_BROKEN_WINDOW(CLAIM_TWICE);
 		hpx_store_release(hpx_word(e), before | HPX_W_GONE);

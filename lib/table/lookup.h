@@ -38,7 +38,7 @@ static inline __attribute__((always_inline)) void *hpx_table_find(struct hpx_tab
 	if (HPX_UNLIKELY(c & HPX_CTL_FROZEN) || hits == 0)
 		return NULL;
 	do {
-		/* order: -> TABLE.CLAIM acquire; the entry's fields */
+		/* order: -> TABLE.CLAIM, TABLE.LEAVE acquire; the entry's fields; that a former one's tag is gone */
 		uint64_t s = hpx_load_acquire(&line->slot[hpx_lane(hits)]) ^ low;
 		void *e = (void *)(uintptr_t)s;
 
