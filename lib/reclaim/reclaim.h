@@ -38,7 +38,11 @@ struct hpx_thread {
 	struct hpx_thread *wait_next, *wait_prev;
 	uint32_t stripe;             /* of counters; 0: none */
 };
+#ifdef HPX_MODEL /* its threads are no threads of the system */
+#define hpx_self (*(struct hpx_thread *)model_thread_self())
+#else
 extern __thread struct hpx_thread hpx_self __attribute__((tls_model("initial-exec")));
+#endif
 
 /* First slow call of a thread: id, exit hook, reader registration. Idempotent; cheap when done. Never fails visibly. */
 void hpx_thread_ready(void);
