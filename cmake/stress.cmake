@@ -18,6 +18,8 @@ else()
 	add_executable(hapax-stress EXCLUDE_FROM_ALL ${HAPAX_STRESS_SOURCES})
 endif()
 target_compile_definitions(hapax-stress PRIVATE _GNU_SOURCE)
+include(cmake/model.cmake)
+target_sources(hapax-stress PRIVATE ${HAPAX_MODEL_OBJECT})
 target_include_directories(hapax-stress PRIVATE ${PROJECT_SOURCE_DIR}/stress)
 target_include_directories(hapax-stress SYSTEM PRIVATE ${STRESS_INCLUDE_DIRS} ${URCU_INCLUDE_DIRS} ${CK_INCLUDE_DIRS})
 target_link_libraries(hapax-stress PRIVATE hapax_warnings hapax_build hapax_static ${STRESS_LINK_LIBRARIES}

@@ -13,6 +13,8 @@
 /* Weak, so that the program links without the parts that need the peers' packages or the testing library. */
 int hpx_bench_main(int argc, char **argv) __attribute__((weak));
 int hpx_torture_main(int argc, char **argv) __attribute__((weak));
+int hpx_model_main(int argc, char **argv) __attribute__((weak));
+int hpx_histories_main(int argc, char **argv) __attribute__((weak));
 
 struct command {
 	const char *name;
@@ -38,6 +40,8 @@ int main(int argc, char **argv)
 		{"files", hpx_files_main, "an open-file cache over this machine's own files"},
 		{"trace", hpx_trace_main, "replay a recorded key trace against objects read from SQLite"},
 		{"torture", hpx_torture_main, "every call at once, from many threads, under oracles"},
+		{"histories", hpx_histories_main, "short rounds, recorded, each explained by an order of its calls"},
+		{"model", hpx_model_main, "the library's sources under a deterministic scheduler, in many interleavings"},
 		{"bench", hpx_bench_main, "the workloads of the performance page, beside the peers"},
 		{NULL, NULL, NULL},
 	};
