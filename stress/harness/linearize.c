@@ -5,7 +5,7 @@
  *
  * Calls on one key are laid out in lanes, so that the calls of one lane follow one another in time. A configuration is
  * how far each lane has come, and the state. A step may be next when no other outstanding step returned before it began.
- * A step that is legal and changes nothing is taken at once: if any order works, one works that has it here.
+ * A step that only looks is taken as soon as it is legal: if any order works, one works that has it here.
  */
 #include "linearize.h"
 
@@ -154,13 +154,38 @@ static bool try_lane(const struct hpx_lin_space *space, uint64_t progress, unsig
 	return apply(step, state);
 }
 
-/* A lane whose next step can be taken and changes nothing; HPX_LIN_LANES: none. */
+/* Changes nothing wherever it is legal from here on. Not so a removal of nothing: elsewhere it may fence a load. */
+static bool looks(const struct hpx_lin_step *step)
+{
+	const struct hpx_lin_event *e = step->event;
+
+	switch (e->op) {
+	case HPX_LIN_GET:
+	case HPX_LIN_CONTAINS:
+		return true;
+	case HPX_LIN_GET_OR_PUT:
+		return e->result != e->arg;
+	case HPX_LIN_REMOVE_IF:
+		return !e->result;
+	case HPX_LIN_LOAD: /* a commit that changes nothing now is one of a fenced load */
+		return step->part != HPX_LIN_START;
+	case HPX_LIN_PUT:
+	case HPX_LIN_REMOVE:
+	case HPX_LIN_POP:
+	case HPX_LIN_CLEAR:
+		break;
+	}
+	return false;
+}
+
+/* A lane whose next step can be taken and only looks; HPX_LIN_LANES: none. */
 static unsigned harmless(const struct hpx_lin_space *space, const struct hpx_lin_frame *frame, uint64_t first)
 {
 	for (unsigned lane = 0; lane < HPX_LIN_LANES; lane++) {
 		struct hpx_lin_state state = frame->state;
 
-		if (try_lane(space, frame->progress, lane, first, &state) && same(state, frame->state))
+		if (try_lane(space, frame->progress, lane, first, &state) && same(state, frame->state) &&
+		    looks(next_of(space, frame->progress, lane)))
 			return lane;
 	}
 	return HPX_LIN_LANES;
