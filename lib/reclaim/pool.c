@@ -181,6 +181,7 @@ static struct hpx_page *page_new(hapax_env *env, unsigned k)
 	if (page) {
 		page_unlist(page);
 		pool->empties--;
+		HPX_POOL_BLOCK_TAKEN(page + 1, PAGE_BYTES - sizeof(*page)); /* all blocks are fresh ones */
 	} else {
 		page = hpx_raw_alloc(env, PAGE_BYTES, PAGE_ALIGN);
 		if (!page)

@@ -120,6 +120,22 @@ void *arena_alloc(size_t size, size_t align, const void *where)
 	return block;
 }
 
+/* But for what lies in the pool, which is freed already. */
+static void forget(char *block, size_t size, const void *where)
+{
+	const unsigned char *shadow = arena_shadow + (((uintptr_t)block - ARENA_BASE) >> 3);
+	size_t words = (size + 7) / 8, begin, end;
+
+	for (begin = 0; begin < words; begin = end) {
+		for (end = begin; end < words && shadow[end] == SHADOW_LIVE; end++)
+			;
+		if (end > begin)
+			mem_freed(model_index(), block + 8 * begin, (end == words ? size : 8 * end) - 8 * begin, where);
+		else
+			end++;
+	}
+}
+
 void arena_free(void *block, const void *where)
 {
 	struct header *header = (struct header *)block - 1;
@@ -137,7 +153,7 @@ void arena_free(void *block, const void *where)
 	header->freed = where;
 	live_count--;
 	if (engine.memory && engine.current)
-		mem_freed(model_index(), block, header->size, where);
+		forget(block, header->size, where);
 	shade(block, header->size, SHADOW_FREED);
 	if (UNLIKELY(engine.tracing))
 		trace_text(OP_FREE, "bytes", header->size, where);

@@ -344,6 +344,7 @@ static void main_fibre(void *unused)
 		mem_acquire(MAIN, &engine.ended);
 	if (s->finish)
 		s->finish(engine.data);
+	hapax_testing_drain(NULL); /* an environment without a thread is freed by whoever comes by */
 	system_thread_exit(&engine.fibres[MAIN]);
 	model_block(BY_SETTLING, NULL, UINT64_MAX, NULL);
 	if (engine.held)
