@@ -89,9 +89,16 @@ __attribute__((no_sanitize("thread"))) static uint64_t chaos_next(void)
 
 __attribute__((no_sanitize("thread"))) void hpx_yield_point(void)
 {
+	uint64_t x = chaos_next() >> 32;
 	int saved = errno;
 
-	if (!(chaos_next() >> 32 & 7))
+#ifdef HPX_STRICT
+	const struct timespec nap = {.tv_nsec = 50000L << (x >> 11 & 3)};
+
+	if (!(x & 2047)) /* in the middle of things, too: what should still be there may not be */
+		nanosleep(&nap, NULL);
+#endif
+	if (!(x & 7))
 		sched_yield();
 	errno = saved;
 }
@@ -99,20 +106,24 @@ __attribute__((no_sanitize("thread"))) void hpx_yield_point(void)
 #ifdef HPX_BROKEN_BUILD
 void hpx_broken_window(void)
 {
+	const struct timespec nap = {.tv_nsec = 500000};
+
 	for (unsigned i = 0; i < 16; i++)
 		hpx_yield_point();
+	if (!(chaos_next() >> 32 & 3))
+		nanosleep(&nap, NULL);
 }
 #endif
 
 #ifdef HPX_STRICT
-/* One call in four yields up to 15 times, one in 64 sleeps: some grace periods long. */
+/* One call in four yields up to 15 times, one in 128 sleeps: for the time of some grace periods. */
 __attribute__((no_sanitize("thread"))) void hpx_strict_delay(void)
 {
-	const struct timespec nap = {.tv_nsec = 50000};
 	uint64_t x = chaos_next() >> 32;
+	const struct timespec nap = {.tv_nsec = 50000L << (x >> 8 & 7) % 7};
 	int saved = errno;
 
-	if (!(x & 63))
+	if (!(x & 127))
 		nanosleep(&nap, NULL);
 	else if (!(x & 3))
 		for (x = x >> 8 & 15; x; x--)

@@ -106,24 +106,41 @@ bool hpx_death_owned_by(const struct hpx_thread *thread, const void *o)
 
 /* ---- death ------------------------------------------------------------------------------------------------------- */
 
+static void unlink_entry(struct hpx_class *c, struct hpx_object *o)
+{
+	void *owner;
+
+	/* order: OBJECT.LAYOUT relaxed; this flag is constant from birth */
+	if (!c->unlink || !(hpx_load_relaxed(&o->count) & HPX_KEYED))
+		return;
+	hpx_read_lock();
+	/* order: -> CLASS.OWNER acquire; the owner goes a grace period after it was cleared */
+	owner = hpx_load_acquire(&c->owner);
+	if (owner)
+		c->unlink(owner, o);
+	hpx_read_unlock();
+}
+
 /* What needs no user code and is done at the moment of death. */
 static void death_begin(struct hpx_class *c, struct hpx_object *o)
 {
 	struct hpx_side *side = hpx_side_of(o);
-	void *owner;
 
 	HPX_STOP("death.dead");
-	/* order: OBJECT.LAYOUT relaxed; this flag is constant from birth */
-	if (c->unlink && (hpx_load_relaxed(&o->count) & HPX_KEYED)) {
-		hpx_read_lock();
-		/* order: -> CLASS.OWNER acquire; the owner goes a grace period after it was cleared */
-		owner = hpx_load_acquire(&c->owner);
-		if (owner)
-			c->unlink(owner, o);
-		hpx_read_unlock();
-	}
+	if (!HPX_BROKEN(RETIRE_BEFORE_UNLINK) || c->destroyed)
+		unlink_entry(c, o);
 	if (side)
 		hpx_side_die(side);
+}
+
+/* What RETIRE_BEFORE_UNLINK makes of a death's end. In a section: this thread at least may still look at the object. */
+static void retire_and_unlink(struct hpx_class *c, struct hpx_object *o)
+{
+	hpx_read_lock();
+	hpx_object_retire(c, o);
+	HPX_BROKEN_WINDOW(RETIRE_BEFORE_UNLINK);
+	unlink_entry(c, o);
+	hpx_read_unlock();
 }
 
 static void call_destructor(const hapax_type *type, struct hpx_object *o)
@@ -181,7 +198,10 @@ static void death_finish(struct deaths *d)
 	hpx_read_unlock();
 	if (side)
 		hpx_side_drop(side, HPX_SIDE_NODE);
-	hpx_object_retire(c, o);
+	if (HPX_BROKEN(RETIRE_BEFORE_UNLINK) && !c->destroyed)
+		retire_and_unlink(c, o);
+	else
+		hpx_object_retire(c, o);
 }
 
 static void deaths_left(struct deaths **given);

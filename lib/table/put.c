@@ -201,9 +201,6 @@ static enum step published(struct put *p, bool old_left)
 {
 	p->claim.slot = NULL;
 	if (p->old) {
-		if (HPX_BROKEN(RETIRE_BEFORE_UNLINK))
-			mark_gone(p, p->old);
-		HPX_BROKEN_WINDOW(RETIRE_BEFORE_UNLINK);
 		if (old_left)
 			hpx_store_release(p->old_slot, 0); /* order: TABLE.LEAVE -> release; ours until now */
 		else

@@ -37,7 +37,7 @@ static void died(void *record)
 	struct hpx_table *t = r->table;
 	uint64_t before;
 
-	if (t->keep || HPX_BROKEN(RETIRE_BEFORE_UNLINK))
+	if (t->keep)
 		before = hpx_or_acq_rel(hpx_word(r), HPX_W_GONE); /* order: TABLE.GONE -> acq_rel; as hpx_table_claim */
 	else
 		before = hpx_table_claim(t, r);
@@ -45,11 +45,7 @@ static void died(void *record)
 		return;
 	if (t->collected)
 		t->collected(t->collected_ctx);
-	if (!t->keep && HPX_BROKEN(RETIRE_BEFORE_UNLINK)) {
-		hpx_record_finish(r);
-		HPX_BROKEN_WINDOW(RETIRE_BEFORE_UNLINK);
-		hpx_table_unlink(t, r);
-	} else if (!t->keep)
+	if (!t->keep)
 		hpx_record_finish(r);
 }
 

@@ -35,7 +35,8 @@ GCC = shutil.which("gcc") or shutil.which("cc")
 # lane: compiler, flags of its own
 BUILDS = {
     "oracle": (GCC, ["-O2", "-DHPX_CHAOS"]),
-    "asan": (CLANG, ["-O1", "-fsanitize=address,undefined", "-fno-sanitize=alignment", "-DHPX_CHAOS", "-DHPX_DEBUG"]),
+    "asan": (CLANG, ["-O1", "-fsanitize=address,undefined", "-fno-sanitize=alignment", "-DHPX_CHAOS", "-DHPX_STRICT",
+                     "-DHPX_DEBUG"]),
     "tsan": (CLANG, ["-O1", "-fsanitize=thread", "-DHPX_CHAOS", "-DHPX_DEBUG"]),
     "tsan-strict": (CLANG, ["-O1", "-fsanitize=thread", "-DHPX_CHAOS", "-DHPX_STRICT", "-DHPX_DEBUG"]),
     "unit": (GCC, ["-O1", "-DHPX_DEBUG"]),
