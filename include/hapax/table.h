@@ -86,9 +86,11 @@ HAPAX_API size_t hapax_table_size(hapax_table *table);
 HAPAX_API void hapax_table_clear(hapax_table *table);
 
 /* Puts every live pair of `source` into `target`; into itself: nothing to do. On an error what was already put stays
- * and *copied (may be NULL) says how many. */
+ * and *copied (may be NULL) says how many. Fails as hapax_table_put, and with HAPAX_EOPTION when `target` borrows its
+ * keys: nobody would own the copies. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_table_copy(hapax_table *target, hapax_table *source, size_t *copied);
-/* A new table with the same options, holding the live pairs of `source`, weakly. */
+/* A new table with the same options, but always with keys of its own, holding the live pairs of `source`, weakly.
+ * Fails: HAPAX_ENULL, HAPAX_ENOMEM, HAPAX_EGARBAGE. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_table_snapshot(hapax_table *source, hapax_table **out);
 
 /*
