@@ -5,7 +5,7 @@ DEMO_ARGS ?=
 TORTURE_SECONDS ?= 600
 JOBS ?= $(shell nproc)
 
-.PHONY: demo check bench torture release debug tsan asan canaries install clean format-check deps help
+.PHONY: demo check bench torture release debug tsan asan canaries tsan-lanes install clean format-check deps help
 .NOTPARALLEL:
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make bench         measurements, peers beside us"
 	@echo "make debug|asan|tsan|release     one build with its tests"
 	@echo "make canaries      faults put in on purpose, and which lanes catch them: writes docs/canaries.md"
+	@echo "make tsan-lanes    the storm and the unit tests under ThreadSanitizer by clang 14, clang 19 and gcc, 20 seeds each"
 	@echo "make install       PREFIX=$(PREFIX), DESTDIR honoured"
 
 deps:
@@ -43,6 +44,9 @@ check: deps
 
 release debug asan tsan: deps
 	@JOBS=$(JOBS) scripts/check.sh $@
+
+tsan-lanes: deps
+	@JOBS=$(JOBS) scripts/tsan-lanes.sh -u
 
 canaries: deps
 	@JOBS=$(JOBS) stress/broken/run.py

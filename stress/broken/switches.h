@@ -22,21 +22,21 @@
 	X(RETIRE_BEFORE_UNLINK, "a record is retired before it is unlinked", "tsan-strict")                          \
 	X(CALLBACK_AND_CANCEL, "a callback starts by a load and a store: a drop may cancel it all the same", "oracle") \
 	X(FREEZE_MISSED, "a mover copies a home without freezing it", "oracle")                                      \
-	X(COPY_UNCHECKED, "a delayed mover does not look whether its home has been moved", "unit")                   \
+	X(COPY_UNCHECKED, "a delayed mover does not look whether its home has been moved", "unit:table_core,table_stress,sd_release,py_wvd")                   \
 	X(SLOT_REUSED, "a slot is cleared whatever has become of it: the version is not compared", "oracle")         \
-	X(MISS_UNCHECKED, "a lookup that found nothing does not look whether the line has changed", "unit")          \
+	X(MISS_UNCHECKED, "a lookup that found nothing does not look whether the line has changed", "unit:table_core,table_stress,py_wvd")          \
 	X(CLAIM_TWICE, "GONE is set by a load and a store: two removers may both account for it", "oracle")          \
 	X(FENCED_UNREGISTERS, "a fenced load takes out the entry of its successor", "oracle")                        \
 	X(WAITER_EARLY, "who waited for a load takes its own reference after it has woken up", "oracle asan")        \
 	X(LOST_WAKEUP, "a joiner goes to sleep without looking whether the load is over", "oracle")                  \
-	X(CLOSE_MISSES_LATE, "a closed cache lets those join who come late", "unit")                                 \
-	X(BOUND_IGNORED, "creation does not wait at the bound on garbage", "unit oracle")                            \
+	X(CLOSE_MISSES_LATE, "a closed cache lets those join who come late", "unit:cl,cx_life")                                 \
+	X(BOUND_IGNORED, "creation does not wait at the bound on garbage", "oracle unit:cx_mem")                            \
 	X(STAMP_EARLY, "a batch is used again one grace period too early", "tsan-strict")                            \
 	X(BARRIER_EARLY, "dropping a handle does not wait for its callback", "oracle")                               \
 	X(NODE_REUSED, "a registration's node is offered for reuse before it is disarmed", "oracle")                 \
 	X(DEFERRED_TWICE, "deferred deaths are taken by a load and a store: two threads may run them", "oracle")     \
 	X(EXCLUSIVE_EARLY, "an exclusive key is free before the destructor has returned", "oracle")                  \
-	X(ITERATOR_PINS_TWO, "an iterator keeps the item before the current one alive", "unit")                      \
+	X(ITERATOR_PINS_TWO, "an iterator keeps the item before the current one alive", "unit:py_it,sd_cache")                      \
 	X(ITERATOR_PINS_NONE, "an iterator lets go of the current item", "oracle asan")                              \
 	X(RELAXED_COMMIT, "the end of a load orders nothing", "tsan")                                                \
 	X(RELAXED_PUBLISH, "putting an entry into its slot orders nothing", "tsan")                                  \
