@@ -17,7 +17,7 @@ list(REMOVE_ITEM model_engine ${model_scenarios})
 # Not position-independent data, nothing in .bss: what is reset between runs is one section.
 add_library(hapax_model_code OBJECT ${HAPAX_SOURCES} ${model_scenarios})
 target_compile_options(hapax_model_code PRIVATE -fsanitize=thread -O2 -g -fno-omit-frame-pointer -fno-lto
-	-fno-zero-initialized-in-bss -fno-common -fno-stack-protector -U_FORTIFY_SOURCE -fvisibility=hidden
+	-fno-zero-initialized-in-bss -fno-common -fno-stack-protector -fexceptions -U_FORTIFY_SOURCE -fvisibility=hidden
 	"SHELL:-include ${PROJECT_SOURCE_DIR}/stress/model/shim.h")
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
 	target_compile_options(hapax_model_code PRIVATE "SHELL:--param tsan-instrument-func-entry-exit=0" -Wno-tsan)
@@ -48,7 +48,8 @@ add_custom_command(OUTPUT ${dir}/code.o
 	COMMAND_EXPAND_LISTS VERBATIM)
 add_custom_command(OUTPUT ${HAPAX_MODEL_OBJECT}
 	COMMAND ${CMAKE_LINKER} -r -o ${dir}/model-raw.o ${dir}/code.o $<TARGET_OBJECTS:hapax_model_engine>
-	COMMAND ${CMAKE_OBJCOPY} --keep-global-symbol=hpx_model_main ${dir}/model-raw.o ${HAPAX_MODEL_OBJECT}
+	COMMAND ${CMAKE_OBJCOPY} --keep-global-symbol=hpx_model_main --keep-global-symbol=DW.ref.__gcc_personality_v0
+		${dir}/model-raw.o ${HAPAX_MODEL_OBJECT}
 	DEPENDS ${dir}/code.o $<TARGET_OBJECTS:hapax_model_engine>
 	COMMAND_EXPAND_LISTS VERBATIM)
 
