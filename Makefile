@@ -3,15 +3,18 @@
 PREFIX ?= /usr/local
 DEMO_ARGS ?=
 TORTURE_SECONDS ?= 600
+MODEL_SEEDS ?= 100000
+MODEL_ARGS ?=
 JOBS ?= $(shell nproc)
 
-.PHONY: demo check bench torture release debug tsan asan canaries tsan-lanes install clean format-check deps help
+.PHONY: demo check bench torture model release debug tsan asan canaries tsan-lanes install clean format-check deps help
 .NOTPARALLEL:
 
 help:
 	@echo "make demo          an open-file cache over this machine's own files, with its promises proved at the end"
 	@echo "make check         everything quick: tests plain and under the sanitizers, lint, installation, canaries"
 	@echo "make torture       the whole cache under load for TORTURE_SECONDS, in the tsan build too"
+	@echo "make model         the sources under a deterministic scheduler: MODEL_SEEDS=$(MODEL_SEEDS) per scenario and depth"
 	@echo "make bench         measurements, peers beside us"
 	@echo "make debug|asan|tsan|release     one build with its tests"
 	@echo "make canaries      faults put in on purpose, and which lanes catch them: writes docs/canaries.md"
@@ -30,6 +33,11 @@ bench: deps
 	@cmake --preset release >/dev/null
 	@cmake --build build/release -j $(JOBS) --target hapax-stress
 	build/release/bin/hapax-stress bench $(BENCH_ARGS)
+
+model: deps
+	@cmake --preset release >/dev/null
+	@cmake --build build/release -j $(JOBS) --target hapax-stress
+	build/release/bin/hapax-stress model --seeds $(MODEL_SEEDS) --seconds 60 $(MODEL_ARGS)
 
 torture: deps
 	@cmake --preset release >/dev/null

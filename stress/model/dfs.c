@@ -33,7 +33,7 @@ static size_t depth, at, room;
 static uint32_t asleep;
 static unsigned preemptions;
 static int bound;
-static bool grew, restarted;
+static bool grew, restarted, unreduced;
 
 /* Who touched what in this run, and what is shared. */
 static struct seen {
@@ -53,9 +53,9 @@ static struct seen *find(uintptr_t key)
 	return &seen[i];
 }
 
-void dfs_reset(int preemption_bound, bool weak)
+void dfs_reset(int preemption_bound, bool all)
 {
-	(void)weak;
+	unreduced = all;
 	bound = preemption_bound;
 	memset(seen, 0, sizeof(seen));
 	used = 0;
@@ -72,7 +72,10 @@ void dfs_begin(void)
 	run++;
 }
 
-bool dfs_shared(const struct touch *touch) { return touch->ordered || (touch->key && find(touch->key)->shared); }
+bool dfs_shared(const struct touch *touch)
+{
+	return unreduced || touch->ordered || (touch->key && find(touch->key)->shared);
+}
 
 void dfs_touch(const struct fibre *fibre)
 {
@@ -214,7 +217,9 @@ bool dfs_next(void)
 			if ((unsigned)++node->chosen < node->n)
 				return true;
 		} else if (node->todo) {
-			if (bound == NONE || (node->chosen == node->current && !(node->yielded & 1u << node->current)))
+			if (unreduced)
+				node->asleep = 0;
+			else if (bound == NONE || (node->chosen == node->current && !(node->yielded & 1u << node->current)))
 				node->asleep |= 1u << node->chosen;
 			node->chosen = __builtin_ctz(node->todo);
 			node->todo &= node->todo - 1;

@@ -172,7 +172,7 @@ void search_token(char *buffer, size_t size); /* that replays the last run */
 bool search_parse(const char *token, struct plan *plan, const char **choices);
 
 /* ---- dfs.c ---- */
-void dfs_reset(int bound, bool weak);
+void dfs_reset(int bound, bool unreduced);
 void dfs_begin(void); /* a run */
 void dfs_touch(const struct fibre *fibre); /* about to do fibre->next */
 bool dfs_shared(const struct touch *touch);

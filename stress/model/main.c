@@ -25,7 +25,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SCENARIOS = 1024, TASKS = 1 << 16, CHUNK = 2000, JOBS = 64, TOKEN = 3000, LEARNING = 60, STUCK = 60 };
+enum { SCENARIOS = 1024, TASKS = 1 << 16, CHUNK = 2000, JOBS = 64, TOKEN = 3000, LEARNING = 60, STUCK = 60,
+       LESS = 40 /* runs with races or weak memory looked at are so much fewer: they cost that much more */ };
 enum kind { KIND_PCT, KIND_RANDOM, KIND_EXHAUSTIVE, KIND_RACES, KIND_WEAK, KINDS };
 static const char *const kind_names[] = {"pct", "random", "exhaustive", "races", "weak"};
 
@@ -38,6 +39,7 @@ struct task {
 	/* results */
 	bool begun, done, exhausted, failed;
 	uint64_t runs, steps, pruned, restarts;
+	uint64_t outcomes, outcome_sum;
 	double seconds;
 	char token[TOKEN];
 };
@@ -58,7 +60,7 @@ static struct {
 	const char *scenario, *mode, *depth, *replay, *json, *memory;
 	uint64_t seeds, seed, preemptions, jobs;
 	double seconds;
-	bool list;
+	bool list, unreduced;
 } options;
 
 static double now(void)
@@ -67,6 +69,22 @@ static double now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
+}
+
+enum { OUTCOMES = 4096 };
+static uint64_t outcomes[OUTCOMES];
+
+void model_outcome(uint64_t outcome)
+{
+	if (!running)
+		return;
+	for (unsigned i = 0; i < running->outcomes; i++)
+		if (outcomes[i] == outcome)
+			return;
+	if (running->outcomes == OUTCOMES)
+		model_fail("more than %d outcomes", OUTCOMES);
+	outcomes[running->outcomes++] = outcome;
+	running->outcome_sum += outcome;
 }
 
 /* ---- one run ------------------------------------------------------------------------------------------------------ */
@@ -116,8 +134,10 @@ static void on_crash(int number)
 
 	if (engine.tracing) {
 		engine.tracing = false;
-		printf("%s: signal %d (%s)\n", engine.current ? engine.current->name : "engine", number, strsignal(number));
 		trace_print();
+		printf("%s: FAILED: %s: signal %d (%s)%s\n", engine.scenario->name,
+		       engine.current ? engine.current->name : "engine", number, strsignal(number),
+		       number == SIGALRM ? ": no end, and no step" : "");
 		fflush(stdout);
 		_exit(HPX_EXIT_BROKEN);
 	}
@@ -150,7 +170,8 @@ static void catch_crashes(void)
 static void account(struct task *task, enum outcome outcome)
 {
 	task->runs++;
-	task->steps += engine.steps;
+	/* while the threads run: setting up and ending are no search */
+	task->steps += !engine.began ? 0 : (engine.ended_at ? engine.ended_at : engine.steps) - engine.began;
 	task->pruned += outcome == RUN_PRUNED;
 	shared->runs++;
 	if (outcome != RUN_FAILED)
@@ -165,13 +186,14 @@ static void search_all(const struct model_scenario *s, struct task *task)
 	struct plan learn = {.strategy = AT_RANDOM, .memory = task->plan.memory, .learn = true};
 	double end = now() + task->budget;
 
-	dfs_reset(task->plan.bound, task->plan.memory == MEM_WEAK);
+	dfs_reset(task->plan.bound, options.unreduced);
 	for (learn.seed = 1; learn.seed <= LEARNING && !task->failed; learn.seed++) {
 		dfs_begin();
 		account(task, run_one(s, &learn, NULL));
 	}
 	if (task->failed)
 		return;
+	task->outcomes = task->outcome_sum = 0;
 	dfs_next();
 	do {
 		alarm(STUCK);
@@ -286,12 +308,16 @@ static void add(unsigned scenario, enum kind kind, struct plan plan, uint64_t co
 	}
 }
 
+/* The first of a list. */
+static bool word_is(const char *list, const char *word)
+{
+	return strlen(word) == strcspn(list, ",") && !strncmp(list, word, strlen(word));
+}
+
 static bool wanted(const char *list, const char *word)
 {
-	size_t length = strlen(word);
-
 	for (const char *at = list; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
-		if (!strncmp(at, word, length) && (!at[length] || at[length] == ','))
+		if (word_is(at, word))
 			return true;
 	return false;
 }
@@ -325,15 +351,15 @@ static void plan_scenario(unsigned i)
 		plan.strategy = BY_PRIORITY;
 		plan.depth = 3;
 		plan.memory = MEM_STRONG;
-		add(i, KIND_RACES, plan, all ? (options.seeds + 9) / 10 : options.seeds);
+		add(i, KIND_RACES, plan, all ? (options.seeds + LESS - 1) / LESS : options.seeds);
 	}
 	if (all || wanted(mode, "weak")) {
 		plan.strategy = weak_only ? AT_RANDOM : BY_PRIORITY;
 		plan.depth = 3;
 		plan.memory = MEM_WEAK;
-		add(i, KIND_WEAK, plan, all ? (options.seeds + 9) / 10 : options.seeds);
+		add(i, KIND_WEAK, plan, all ? (options.seeds + LESS - 1) / LESS : options.seeds);
 	}
-	plan.memory = weak_only ? MEM_WEAK : memory;
+	plan.memory = weak_only && !options.memory ? MEM_WEAK : memory;
 	if ((all && s->preemptions) || (mode && wanted(mode, "exhaustive"))) {
 		plan.strategy = EXHAUSTIVE;
 		plan.bound = (int)(options.preemptions != UINT64_MAX ? options.preemptions : s->preemptions);
@@ -349,7 +375,8 @@ static int choose_scenarios(void)
 	const char *at = options.scenario;
 
 	for (unsigned i = 0; model_scenarios[i]; i++)
-		if ((all || wanted(options.scenario, model_scenarios[i]->name)) && scenario_count < SCENARIOS)
+		if ((all || wanted(options.scenario, "scenarios") || wanted(options.scenario, model_scenarios[i]->name)) &&
+		    scenario_count < SCENARIOS)
 			scenarios[scenario_count++] = model_scenarios[i];
 	for (unsigned i = 0; model_litmus[i]; i++)
 		if ((all || wanted(options.scenario, "litmus") || wanted(options.scenario, model_litmus[i]->name)) &&
@@ -359,11 +386,10 @@ static int choose_scenarios(void)
 		if (wanted(options.scenario, model_selftests[i]->name) && scenario_count < SCENARIOS)
 			scenarios[scenario_count++] = model_selftests[i];
 	while (!all && at) {
-		bool found = !strncmp(at, "litmus", strcspn(at, ","));
+		bool found = word_is(at, "litmus") || word_is(at, "scenarios");
 
 		for (unsigned i = 0; i < scenario_count; i++)
-			found |= !strncmp(scenarios[i]->name, at, strlen(scenarios[i]->name)) &&
-				 strlen(scenarios[i]->name) == strcspn(at, ",");
+			found |= word_is(at, scenarios[i]->name);
 		if (!found)
 			return hpx_input_error("model", "--scenario: there is no '%.*s' (see --list)", (int)strcspn(at, ","), at);
 		at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL;
@@ -374,6 +400,7 @@ static int choose_scenarios(void)
 /* ---- verdicts ----------------------------------------------------------------------------------------------------- */
 
 struct verdict {
+	uint64_t outcomes, outcome_sum;
 	uint64_t runs[KINDS], steps[KINDS], all_runs, all_steps, pruned, restarts;
 	double seconds;
 	bool exhaustive, exhausted, lost, nothing;
@@ -401,6 +428,8 @@ static struct verdict judge(unsigned scenario)
 		if (t->kind == KIND_EXHAUSTIVE) {
 			v.exhaustive = true;
 			v.exhausted &= t->exhausted;
+			v.outcomes = t->outcomes;
+			v.outcome_sum = t->outcome_sum;
 		}
 		if (t->failed && !v.failure)
 			v.failure = t;
@@ -443,6 +472,10 @@ static json_object *scenario_json(unsigned i, const struct verdict *v)
 	}
 	if (v->exhaustive)
 		json_object_object_add(object, "exhausted", json_object_new_boolean(v->exhausted));
+	if (v->outcomes) {
+		json_object_object_add(object, "outcomes", json_object_new_int64((int64_t)v->outcomes));
+		json_object_object_add(object, "outcome_sum", json_object_new_int64((int64_t)v->outcome_sum));
+	}
 	if (v->failure) {
 		json_object_object_add(object, "failed_in", json_object_new_string(kind_names[v->failure->kind]));
 		json_object_object_add(object, "replay", json_object_new_string(v->failure->token));
@@ -561,13 +594,14 @@ static void fix_addresses(char **argv)
 int hpx_model_main(int argc, char **argv)
 {
 	const hpx_option table[] = {
-		{"scenario", HPX_OPTION_TEXT, &options.scenario, 0, 0, "NAMES", "which, separated by commas, or all (default)"},
+		{"scenario", HPX_OPTION_TEXT, &options.scenario, 0, 0, "NAMES", "which, separated by commas; all (default), scenarios, litmus"},
 		{"list", HPX_OPTION_FLAG, &options.list, 0, 0, NULL, "list the scenarios and leave"},
 		{"mode", HPX_OPTION_TEXT, &options.mode, 0, 0, "MODES", "pct, random, races, weak, exhaustive (default: by scenario)"},
-		{"seeds", HPX_OPTION_NUMBER, &options.seeds, 1, 1e12, "N", "runs of a scenario per depth (10000); races and weak: a tenth"},
+		{"seeds", HPX_OPTION_NUMBER, &options.seeds, 1, 1e12, "N", "runs of a scenario per depth (10000); races, weak: a 40th"},
 		{"seed", HPX_OPTION_NUMBER, &options.seed, 0, 1e15, "N", "the first one (1)"},
 		{"depth", HPX_OPTION_TEXT, &options.depth, 0, 0, "LIST", "of PCT (2,3,4)"},
 		{"preemptions", HPX_OPTION_NUMBER, &options.preemptions, 0, 99, "N", "bound of exhaustive search; 99: none"},
+		{"unreduced", HPX_OPTION_FLAG, &options.unreduced, 0, 0, NULL, "exhaustive search without its reductions"},
 		{"memory", HPX_OPTION_TEXT, &options.memory, 0, 0, "HOW", "off, strong or weak, in pct, random and exhaustive"},
 		{"seconds", HPX_OPTION_REAL, &options.seconds, 0, 1e6, "S", "most for one exhaustive search (10)"},
 		{"jobs", HPX_OPTION_NUMBER, &options.jobs, 1, JOBS, "N", "worker processes (one per processor)"},

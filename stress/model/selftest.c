@@ -113,6 +113,32 @@ const struct model_scenario selftest_use_after_free = {
 	.flags = MODEL_EXPECT_FAIL, .preemptions = 2,
 };
 
+/* Writes where the other has taken the pointer away. */
+static void write_through(void *state)
+{
+	struct counter *c = state;
+	uint64_t *block = NULL;
+
+	if (__atomic_load_n(&c->block, __ATOMIC_SEQ_CST))
+		block = __atomic_load_n(&c->block, __ATOMIC_SEQ_CST);
+	else
+		return;
+	*block = 1;
+}
+
+static void take_away(void *state)
+{
+	struct counter *c = state;
+
+	free(__atomic_exchange_n(&c->block, NULL, __ATOMIC_SEQ_CST));
+}
+
+const struct model_scenario selftest_crash = {
+	.name = "selftest-crash", .summary = "a pointer is looked at twice, and NULL the second time",
+	.size = sizeof(struct counter), .setup = one_block, .thread = {write_through, take_away},
+	.flags = MODEL_EXPECT_FAIL, .preemptions = 2,
+};
+
 /* No way to fail without a race: the plain word is never read wrongly by luck. */
 static void write_plain(void *state)
 {
@@ -159,6 +185,64 @@ const struct model_scenario selftest_store_buffer = {
 	.flags = MODEL_EXPECT_FAIL | MODEL_WEAK_ONLY, .preemptions = 2,
 };
 
+/* What three threads can see of each other: the search says how many outcomes there are, with and without reductions. */
+struct outcomes {
+	uint32_t x, y, z, lonely;
+	uint32_t seen[3];
+	pthread_mutex_t lock;
+	uint64_t order; /* under the lock */
+};
+
+static void enter(struct outcomes *o, uint64_t who)
+{
+	pthread_mutex_lock(&o->lock);
+	o->order = o->order * 4 + who;
+	pthread_mutex_unlock(&o->lock);
+}
+
+static void x_then_y(void *state)
+{
+	struct outcomes *o = state;
+
+	__atomic_store_n(&o->x, 1, __ATOMIC_SEQ_CST);
+	o->seen[0] = __atomic_load_n(&o->y, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&o->lonely, 1, __ATOMIC_SEQ_CST);
+	enter(o, 1);
+}
+
+static void y_then_z(void *state)
+{
+	struct outcomes *o = state;
+
+	__atomic_store_n(&o->y, 1, __ATOMIC_SEQ_CST);
+	o->seen[1] = __atomic_load_n(&o->z, __ATOMIC_SEQ_CST);
+	enter(o, 2);
+}
+
+static void z_then_x(void *state)
+{
+	struct outcomes *o = state;
+	uint32_t step = 1 + model_choose(2);
+
+	__atomic_fetch_add(&o->z, step, __ATOMIC_SEQ_CST);
+	o->seen[2] = __atomic_load_n(&o->x, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&o->y, 2, __ATOMIC_SEQ_CST);
+	model_yield();
+	enter(o, 3);
+}
+
+static void tell(void *state)
+{
+	struct outcomes *o = state;
+
+	model_outcome(o->order << 16 | o->y << 12 | o->seen[0] << 8 | o->seen[1] << 4 | o->seen[2]);
+}
+
+const struct model_scenario selftest_outcomes = {
+	.name = "selftest-outcomes", .summary = "three threads, and all they can see", .size = sizeof(struct outcomes),
+	.thread = {x_then_y, y_then_z, z_then_x}, .finish = tell, .preemptions = 2,
+};
+
 /* One that holds: an environment, an object shared by two threads, its death. */
 struct shared {
 	hapax_env *env;
@@ -198,5 +282,5 @@ const struct model_scenario selftest_release = {
 
 const struct model_scenario *const model_selftests[] = {
 	&selftest_lost_update, &selftest_deadlock, &selftest_leak, &selftest_use_after_free, &selftest_race,
-	&selftest_store_buffer, &selftest_release, NULL,
+	&selftest_store_buffer, &selftest_crash, &selftest_outcomes, &selftest_release, NULL,
 };
