@@ -3,11 +3,14 @@
 # its own. A program with a main() of its own is one test.
 pkg_check_modules(CMOCKA cmocka)
 
+set(histories_sources harness/history.c harness/linearize.c harness/rng.c histories/corrupt.c histories/rounds.c)
 file(GLOB support_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/support/*.c)
-add_library(hapax_test_support STATIC ${support_sources})
+# recorded histories and their checker are the stress program's
+list(TRANSFORM histories_sources PREPEND ${PROJECT_SOURCE_DIR}/stress/)
+add_library(hapax_test_support STATIC ${support_sources} ${histories_sources})
 # called from the sanitizers' own run-time libraries too, before they are ready
 set_source_files_properties(${PROJECT_SOURCE_DIR}/tests/support/wrap.c PROPERTIES COMPILE_OPTIONS -fno-sanitize=all)
-target_include_directories(hapax_test_support PUBLIC ${PROJECT_SOURCE_DIR}/tests)
+target_include_directories(hapax_test_support PUBLIC ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR}/stress)
 target_link_libraries(hapax_test_support PRIVATE hapax_warnings PUBLIC hapax_testing ${CMOCKA_LINK_LIBRARIES} m)
 
 set(HAPAX_TEST_ENVIRONMENT

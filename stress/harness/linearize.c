@@ -305,11 +305,42 @@ static bool lay_out(struct hpx_lin_space *space, unsigned count)
 	return true;
 }
 
+/*
+ * A call in progress may hold what it came across, though nobody else does any more; what it held at `at` it has given
+ * back when it returns, unless another call got it from there.
+ */
+static uint64_t calls_over(const struct hpx_lin_history *history, uint64_t at)
+{
+	bool further = at != HPX_LIN_NEVER;
+
+	while (further) {
+		further = false;
+		for (size_t i = 0; i < history->events; i++) {
+			const struct hpx_lin_event *e = &history->event[i];
+
+			if (e->call <= at && e->ret > at) {
+				at = e->ret;
+				further = true;
+			}
+		}
+	}
+	return at;
+}
+
+uint64_t hpx_lin_gone_by(const struct hpx_lin_history *history, unsigned id)
+{
+	uint64_t by = 0;
+
+	for (size_t i = 0; i < history->holds; i++)
+		if (history->hold[i].id == id && history->hold[i].dropped > by)
+			by = history->hold[i].dropped;
+	return by ? calls_over(history, by) : HPX_LIN_NEVER;
+}
+
 /* When objects may be gone and must be. False: an id is too large. */
 static bool read_holds(struct hpx_lin_space *space, const struct hpx_lin_history *history)
 {
 	memset(space->gone_from, 0, sizeof(space->gone_from));
-	memset(space->gone_by, 0, sizeof(space->gone_by));
 	for (size_t i = 0; i < history->holds; i++) {
 		const struct hpx_lin_hold *hold = &history->hold[i];
 
@@ -317,12 +348,14 @@ static bool read_holds(struct hpx_lin_space *space, const struct hpx_lin_history
 			return false;
 		if (hold->drop > space->gone_from[hold->id])
 			space->gone_from[hold->id] = hold->drop;
-		if (hold->dropped > space->gone_by[hold->id])
-			space->gone_by[hold->id] = hold->dropped;
 	}
-	for (unsigned id = 0; id < HPX_LIN_IDS; id++)
+	for (unsigned id = 0; id < HPX_LIN_IDS; id++) {
+		space->gone_by[id] = HPX_LIN_NEVER;
 		if (!space->gone_from[id])
-			space->gone_from[id] = space->gone_by[id] = HPX_LIN_NEVER;
+			space->gone_from[id] = HPX_LIN_NEVER;
+		else if (space->gone_from[id] != HPX_LIN_NEVER)
+			space->gone_by[id] = hpx_lin_gone_by(history, id);
+	}
 	return true;
 }
 
@@ -334,17 +367,15 @@ static unsigned risen(const struct hpx_lin_history *history)
 {
 	for (size_t i = 0; i < history->holds; i++) {
 		const struct hpx_lin_hold *hold = &history->hold[i];
-		bool first = true, covered = false;
+		uint64_t reached = 0;
 
 		for (size_t k = 0; k < history->holds; k++) {
 			const struct hpx_lin_hold *other = &history->hold[k];
 
-			if (other == hold || other->id != hold->id || other->from > hold->from)
-				continue;
-			first = false;
-			covered |= other->dropped >= hold->from;
+			if (other != hold && other->id == hold->id && other->from <= hold->from && other->dropped > reached)
+				reached = other->dropped;
 		}
-		if (!first && !covered)
+		if (reached && reached < hold->from && calls_over(history, reached) < hold->from)
 			return hold->id;
 	}
 	return 0;

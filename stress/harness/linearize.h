@@ -127,6 +127,10 @@ struct hpx_lin_verdict {
 	uint64_t steps;	 /* configurations looked at */
 };
 
+/* When the object was certainly gone: all who held it have given it back, and calls that may have come across it then have
+ * returned. HPX_LIN_NEVER: not in this history. */
+uint64_t hpx_lin_gone_by(const struct hpx_lin_history *history, unsigned id);
+
 struct hpx_lin_verdict hpx_lin_check(struct hpx_lin_space *space, const struct hpx_lin_history *history);
 /* Shows a history, in the order of the calls, and the verdict. */
 void hpx_lin_print(FILE *to, const struct hpx_lin_history *history, const struct hpx_lin_verdict *verdict);

@@ -65,16 +65,15 @@ static bool changed_between(const struct hpx_lin_history *h, event_p key, event_
 	return false;
 }
 
-static void gone(const struct hpx_lin_history *h, unsigned id, uint64_t *from, uint64_t *by)
+/* The start of its last release. */
+static uint64_t gone_from(const struct hpx_lin_history *h, unsigned id)
 {
-	*from = *by = 0;
+	uint64_t from = 0;
+
 	for (size_t i = 0; i < h->holds; i++)
-		if (h->hold[i].id == id) {
-			*from = h->hold[i].drop > *from ? h->hold[i].drop : *from;
-			*by = h->hold[i].dropped > *by ? h->hold[i].dropped : *by;
-		}
-	if (!*from)
-		*from = *by = HPX_LIN_NEVER;
+		if (h->hold[i].id == id && h->hold[i].drop > from)
+			from = h->hold[i].drop;
+	return from ? from : HPX_LIN_NEVER;
 }
 
 static unsigned fresh(const struct hpx_lin_history *h)
@@ -118,12 +117,9 @@ static bool fits_two_lives(const struct hpx_lin_history *h, event_p a, event_p b
 /* a put it, and until b returned nobody else changed the key and somebody held it. */
 static bool fits_lost_put(const struct hpx_lin_history *h, event_p a, event_p b)
 {
-	uint64_t from, by;
-
 	if (a->op != HPX_LIN_PUT || !gets(b) || b->result != a->arg || a->key != b->key || a->ret >= b->call)
 		return false;
-	gone(h, a->arg, &from, &by);
-	return from > b->ret && introduction(h, a->arg) && !changed_between(h, a, a, a->call, b->ret);
+	return gone_from(h, a->arg) > b->ret && introduction(h, a->arg) && !changed_between(h, a, a, a->call, b->ret);
 }
 
 /* Nothing else changed the key during the load; so it was installed, and stayed while its caller had it. */
@@ -151,12 +147,7 @@ static bool fits_fenced(const struct hpx_lin_history *h, event_p a, event_p b)
 /* a introduced an object that all have given back. */
 static bool fits_risen(const struct hpx_lin_history *h, event_p a, event_p b)
 {
-	uint64_t from, by;
-
-	if (a != b || a->op != HPX_LIN_PUT)
-		return false;
-	gone(h, a->arg, &from, &by);
-	return by != HPX_LIN_NEVER;
+	return a == b && a->op == HPX_LIN_PUT && hpx_lin_gone_by(h, a->arg) != HPX_LIN_NEVER;
 }
 
 static bool fits_failure(const struct hpx_lin_history *h, event_p a, event_p b)
@@ -174,12 +165,10 @@ static bool fits_outlived(const struct hpx_lin_history *h, event_p a, event_p b)
 		return false;
 	for (size_t i = 0; i < h->events; i++) {
 		event_p e = &h->event[i];
-		uint64_t from, by;
 
 		if (!same_key(e, a) || e->call > a->ret || !(brings(e) || (e->op == HPX_LIN_LOAD && e->loaded && !e->failed)))
 			continue;
-		gone(h, brings(e) ? e->arg : e->result, &from, &by);
-		if (by >= a->call)
+		if (hpx_lin_gone_by(h, brings(e) ? e->arg : e->result) >= a->call)
 			return false;
 		any = true;
 	}
@@ -221,7 +210,7 @@ static void copy(struct hpx_corrupted *to, const struct hpx_lin_history *h)
 static void change(struct hpx_corrupted *to, enum hpx_corruption how, size_t at, size_t bt)
 {
 	struct hpx_lin_event *a = &to->event[at], *b = &to->event[bt], *more = &to->event[to->history.events];
-	uint64_t from, by;
+	uint64_t by = hpx_lin_gone_by(&to->history, a->arg);
 	unsigned swap = a->result;
 
 	switch (how) {
@@ -251,7 +240,6 @@ static void change(struct hpx_corrupted *to, enum hpx_corruption how, size_t at,
 		b->result = a->result;
 		break;
 	case HPX_CORRUPT_RISEN:
-		gone(&to->history, a->arg, &from, &by);
 		to->hold[to->history.holds++] =
 			(struct hpx_lin_hold){.id = a->arg, .from = by + 1, .drop = HPX_LIN_NEVER, .dropped = HPX_LIN_NEVER};
 		break;
