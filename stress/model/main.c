@@ -353,7 +353,7 @@ static void plan_scenario(unsigned i)
 		plan.memory = MEM_STRONG;
 		add(i, KIND_RACES, plan, all ? (options.seeds + LESS - 1) / LESS : options.seeds);
 	}
-	if (all || wanted(mode, "weak")) {
+	if (!(s->flags & MODEL_IN_TIME) && (all || wanted(mode, "weak"))) {
 		plan.strategy = weak_only ? AT_RANDOM : BY_PRIORITY;
 		plan.depth = 3;
 		plan.memory = MEM_WEAK;

@@ -263,17 +263,17 @@ static void finish(void *state)
 	kit_close(&s->k, 0);
 }
 
-SCENARIO(history_table, "history-table", "3 threads, 3 random calls each on 2 keys of a table", struct hist, table_setup,
+SCENARIO_IN_TIME(history_table, "history-table", "3 threads, 3 random calls each on 2 keys of a table", struct hist, table_setup,
 	 finish, 0, play_0, play_1, play_2);
-SCENARIO(history_table_key, "history-table-key", "3 threads, 3 random calls each on 1 key of a table", struct hist,
+SCENARIO_IN_TIME(history_table_key, "history-table-key", "3 threads, 3 random calls each on 1 key of a table", struct hist,
 	 one_key_setup, finish, 0, play_0, play_1, play_2);
-SCENARIO(history_table_resized, "history-table-resized", "the same on 2 keys of a table that is resized", struct hist,
+SCENARIO_IN_TIME(history_table_resized, "history-table-resized", "the same on 2 keys of a table that is resized", struct hist,
 	 resized_setup, finish, 0, play_0, play_1, play_2);
-SCENARIO(history_table_long, "history-table-long", "3 threads, 5 random calls each on 2 keys of a table", struct hist,
+SCENARIO_IN_TIME(history_table_long, "history-table-long", "3 threads, 5 random calls each on 2 keys of a table", struct hist,
 	 long_setup, finish, 0, play_0, play_1, play_2);
-SCENARIO(history_cache, "history-cache", "3 threads, 3 random calls each on 2 keys of a cache", struct hist, cache_setup,
+SCENARIO_IN_TIME(history_cache, "history-cache", "3 threads, 3 random calls each on 2 keys of a cache", struct hist, cache_setup,
 	 finish, 0, play_0, play_1, play_2);
-SCENARIO(history_cache_key, "history-cache-key", "3 threads, 3 random calls each on 1 key of a cache", struct hist,
+SCENARIO_IN_TIME(history_cache_key, "history-cache-key", "3 threads, 3 random calls each on 1 key of a cache", struct hist,
 	 cache_one_key_setup, finish, 0, play_0, play_1, play_2);
-SCENARIO(history_cache_long, "history-cache-long", "3 threads, 5 random calls each on 2 keys of a cache", struct hist,
+SCENARIO_IN_TIME(history_cache_long, "history-cache-long", "3 threads, 5 random calls each on 2 keys of a cache", struct hist,
 	 cache_long_setup, finish, 0, play_0, play_1, play_2);

@@ -57,11 +57,13 @@ struct kit {
 };
 
 /* Announces a scenario; the list in all.c has its name. */
-#define SCENARIO(name_, title_, summary_, state_, setup_, finish_, bound_, ...)                                      \
+#define SCENARIO_FLAGS(flags_, name_, title_, summary_, state_, setup_, finish_, bound_, ...)                        \
 	extern const struct model_scenario model_##name_;                                                          \
 	const struct model_scenario model_##name_ = {.name = title_, .summary = summary_, .size = sizeof(state_), \
-						     .setup = setup_, .thread = {__VA_ARGS__},                     \
+						     .setup = setup_, .thread = {__VA_ARGS__}, .flags = flags_,    \
 						     .finish = finish_, .preemptions = bound_}
+#define SCENARIO(...) SCENARIO_FLAGS(0, __VA_ARGS__)
+#define SCENARIO_IN_TIME(...) SCENARIO_FLAGS(MODEL_IN_TIME, __VA_ARGS__)
 
 /* ---- setting up and ending --------------------------------------------------------------------------------------- */
 
