@@ -21,6 +21,7 @@
 
 #include <hapax/testing.h>
 
+#include "base/poison.h"
 #include "object/internal.h"
 #include "object/side.h"
 
@@ -129,6 +130,7 @@ static void large_free(struct hpx_deferred *d)
 	struct hpx_class *c = hpx_class_of(large->object);
 	hapax_env *env = c->env;
 
+	HPX_UNPOISON(large->base, large->size);
 	if (c->special && c->freed)
 		c->freed(c, large->object);
 	hpx_free(env, large->base, large->size, large->align);
@@ -147,10 +149,12 @@ void hpx_object_retire(struct hpx_class *c, struct hpx_object *o)
 	/* order: RECLAIM.RETIRE; everything that led here was made unreachable before, by this thread */
 	if (count & HPX_LARGE) {
 		large = large_of(o, count);
+		HPX_POISON(hpx_payload(o), (size_t)((char *)large->base + large->size - (char *)hpx_payload(o)));
 		hpx_retire(env, &large->deferred, large->size, large_free);
 		return;
 	}
 	block = pooled_block(o, count, &size);
+	HPX_POISON(hpx_payload(o), (size_t)((char *)block + size - (char *)hpx_payload(o)));
 	/* a release too many can still name the type while the block waits, if the link has another place */
 	hpx_pool_retire(env, block, size, c->type->size >= sizeof(uint64_t) ? hpx_payload(o) : (void *)&o->meta);
 	count_freed(c, env);
@@ -182,6 +186,8 @@ int hpx_object_new(struct hpx_class *c, size_t keyed, size_t payload, uint64_t d
 		o = large_new(env, keyed, payload, align, &flags);
 	if (!o)
 		return HAPAX_ENOMEM;
+	if (!(flags & HPX_LARGE))
+		HPX_POISON((char *)hpx_payload(o) + payload, round_up(size, GRAIN) - size);
 	if (keyed)
 		flags |= HPX_KEYED;
 	hpx_init(&o->meta, (uint64_t)c->id << HPX_CLASS_SHIFT);

@@ -14,15 +14,8 @@
 #include <stddef.h>
 
 #include "base/ck_port.h"
+#include "base/poison.h"
 #include "reclaim/reclaim.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define HPX_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HPX_ASAN 1
-#endif
-#endif
 
 /* ---- the pool's own types (pool.c) ---- */
 
@@ -148,6 +141,7 @@ struct hapax_env {
 };
 
 extern pthread_mutex_t hpx_slow;
+bool hpx_slow_lock(void); /* where a section is possible: false inside one when it would have to wait */
 extern hapax_env *hpx_envs;
 
 /* From the environment's allocator, accounted, not keeping the environment. Not zeroed. */

@@ -152,6 +152,7 @@ static void put_node(hapax_env *env, struct hpx_node *node)
 	struct hpx_page *page = page_of(node);
 
 	page_forget(page);
+	HPX_UNPOISON(page + 1, class_bytes(page->size_class));
 	hpx_raw_free(env, page, page_bytes(page), PAGE_ALIGN);
 }
 
@@ -254,6 +255,7 @@ void hpx_pool_fini(hapax_env *env)
 
 	while ((page = env->pool.pages)) {
 		page_forget(page);
+		HPX_UNPOISON(page, page_bytes(page));
 		hpx_raw_free(env, page, page_bytes(page), PAGE_ALIGN);
 	}
 	pthread_mutex_destroy(&env->pool.lock);

@@ -8,6 +8,7 @@
  * are taken out by whoever holds `pruning` (tried, never waited for; a holder that is stopped only lets the chain grow),
  * but never the last one, where somebody may be appending. A walker on a node that was taken out still gets to the end.
  */
+#include "base/poison.h"
 #include "table/core.h"
 
 struct hpx_chain *hpx_chain_new(struct hpx_table *t, uint64_t h)
@@ -33,11 +34,13 @@ struct hpx_node *hpx_node_new(struct hpx_table *t)
 /* A reader with a stale control word may be looking at it all the same. */
 void hpx_chain_discard(struct hpx_table *t, struct hpx_chain *chain)
 {
+	HPX_POISON(&chain->link, sizeof(chain->link));
 	hpx_pool_retire(t->env, chain, sizeof(*chain), &chain->link);
 }
 
 void hpx_node_discard(struct hpx_table *t, struct hpx_node *node)
 {
+	HPX_POISON(&node->link, sizeof(node->link));
 	hpx_pool_retire(t->env, node, sizeof(*node), &node->link);
 }
 

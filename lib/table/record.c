@@ -7,6 +7,7 @@
  * A record is registered with its object before it is published. Whoever sets GONE finishes it: one cancellation, and the
  * memory after a grace period. Short copied ones are the pool's; others carry their own deferral behind them.
  */
+#include "base/poison.h"
 #include "table/core.h"
 
 /* Behind a record that does not come from the pool. */
@@ -123,6 +124,7 @@ static void retire(struct hpx_record *r, bool stored)
 	if (r->reg)
 		hpx_reg_cancel(r->reg);
 	if (pooled(t, r->bytes)) {
+		HPX_POISON(&r->reg, sizeof(r->reg));
 		hpx_pool_retire(t->env, block_of(t, r), r->bytes, &r->reg);
 		return;
 	}
