@@ -7,7 +7,7 @@ MODEL_SEEDS ?= 100000
 MODEL_ARGS ?=
 JOBS ?= $(shell nproc)
 
-.PHONY: demo check bench torture model release debug tsan asan canaries tsan-lanes install clean format-check deps help
+.PHONY: demo check bench torture model release debug tsan asan canaries fuzz tsan-lanes install clean format-check deps help
 .NOTPARALLEL:
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make debug|asan|tsan|release     one build with its tests"
 	@echo "make canaries      faults put in on purpose, and which lanes catch them: writes docs/canaries.md"
 	@echo "make tsan-lanes    the storm and the unit tests under ThreadSanitizer by clang 14, clang 19 and gcc, 20 seeds each"
+	@echo "make fuzz          libFuzzer on tables, caches and parsers, FUZZ_SECONDS each"
 	@echo "make install       PREFIX=$(PREFIX), DESTDIR honoured"
 
 deps:
@@ -58,6 +59,9 @@ tsan-lanes: deps
 
 canaries: deps
 	@JOBS=$(JOBS) stress/broken/run.py
+
+fuzz: deps
+	@JOBS=$(JOBS) FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) scripts/fuzz.sh
 
 install: deps
 	@cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null

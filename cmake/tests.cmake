@@ -77,6 +77,8 @@ foreach(kind unit api prop fault torture)
 	endforeach()
 endforeach()
 
+include(${PROJECT_SOURCE_DIR}/cmake/fuzz.cmake)
+
 # hapax-stress, from outside: scripts that get the program.
 if(TARGET hapax-stress AND HAPAX_STRESS)
 	file(GLOB scripts CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/stress/*.sh)
