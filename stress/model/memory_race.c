@@ -112,10 +112,18 @@ void mem_touch(unsigned t, struct mem_granule *g, uint8_t bytes, uint8_t kind, c
 	if (*link) {
 		struct mem_access *a = mem_access(*link);
 
-		if (a->thread == t && a->epoch == now->at[t] && !(bytes & ~a->bytes) &&
-		    (a->kind & (MEM_WROTE | MEM_ATOMIC | MEM_ENDED)) == (kind & (MEM_WROTE | MEM_ATOMIC)) &&
-		    !a->next && !(kind & MEM_ENDED))
-			return;
+		/* the newest access is this thread's, and since then nothing has happened: what it stands for is known */
+		if (a->thread == t && !((a->kind | kind) & MEM_ENDED)) {
+			if (a->epoch == now->at[t] && !(bytes & ~a->bytes) && covers(a->kind, kind))
+				return;
+			/* nor has anybody else been here */
+			if (!a->next && a->bytes == bytes && covers(kind, a->kind)) {
+				a->epoch = now->at[t];
+				a->kind = kind;
+				a->where = where;
+				return;
+			}
+		}
 	}
 	for (uint32_t i; (i = *link);) {
 		struct mem_access *a = mem_access(i);
