@@ -82,7 +82,8 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_table_pop_any(hapax_table *table, void **ou
 HAPAX_API int hapax_table_contains(hapax_table *table, hapax_key key);
 /* Entries; an estimate while calls are running, exact at rest. */
 HAPAX_API size_t hapax_table_size(hapax_table *table);
-/* Removes everything installed before the call. Objects are not touched. Cannot fail, needs no memory. */
+/* Removes everything installed before the call. Objects are not touched. Cannot fail, needs no memory. What is put during
+ * the call may be removed or stay; with a comparison of the user's a key that is put again meanwhile may go twice. */
 HAPAX_API void hapax_table_clear(hapax_table *table);
 
 /* Puts every live pair of `source` into `target`; into itself: nothing to do. On an error what was already put stays

@@ -196,6 +196,21 @@ static enum step search_chain(struct put *p)
 	return STEP_ON;
 }
 
+/*
+ * ABSENT is about to displace a load. False: it is no load any more, look again: what it installed is there to be found.
+ * Fenced here it stays fenced, also when the publication then fails and this put ends otherwise.
+ */
+static bool fence_load(void *e)
+{
+	uint64_t w = hpx_load_relaxed(hpx_word(e)); /* order: relaxed; the swap decides */
+
+	while (w & HPX_W_LOADING && !(w & HPX_W_GONE))
+		/* order: TABLE.GONE -> acq_rel; against FLIGHT.COMMIT: the load is fenced, or has been committed */
+		if (hpx_cas_acq_rel(hpx_word(e), &w, w | HPX_W_GONE))
+			return true;
+	return w & HPX_W_LOADING;
+}
+
 /* `e` is in. What it displaces leaves now, if it did not leave by the same swap. */
 static enum step published(struct put *p, bool old_left)
 {
@@ -216,6 +231,8 @@ static enum step publish_in_chain(struct put *p)
 
 	if (!node)
 		return STEP_NODE;
+	if (p->old && p->mode == HPX_PUT_ABSENT && !fence_load(p->old))
+		return STEP_AGAIN;
 	hpx_init(&node->next, NULL);
 	hpx_init(&node->entry, p->e);
 	/* order: TABLE.CHAIN -> release; node and entry before reachability. Nobody appended since the search. */
@@ -262,6 +279,8 @@ static enum step attempt(struct put *p, struct hpx_array *a)
 		hpx_tail_raise(p->t, a, &p->tail);
 		return STEP_AGAIN;
 	}
+	if (e == p->e && p->old && p->mode == HPX_PUT_ABSENT && !fence_load(p->old))
+		return STEP_AGAIN;
 	c = p->tail.c;
 	drop = e == p->e && p->old ? p->old_tag : 0;
 	to = hpx_ctl_bump((c & ~drop) | hpx_ctl_lane(p->claim.lane, hpx_tag(p->h)));
