@@ -428,6 +428,11 @@ static void offer_finish(void *state)
 {
 	struct fly *s = state;
 	struct item *item = kit_peek(&s->k, 0);
+	hapax_cache_stats stats = {.size = sizeof(stats)};
+
+	if (hapax_cache_stats_get(s->k.cache, &stats))
+		model_fail("hapax_cache_stats_get failed");
+	MODEL_CHECK(!stats.replacements, "get_or_put replaced an object that was present");
 
 	MODEL_CHECK(item == s->got[1], "what get_or_put gave is not what is present");
 	kit_give(&s->k, 0, item);
