@@ -166,6 +166,7 @@ void search_slept(struct fibre *fibre);
 unsigned search_choose(unsigned n, bool store);
 uint64_t search_attention(void);
 void search_scheduled(void); /* the threads begin */
+bool search_before_unlock(void); /* unlocking is a step; not in the exhaustive search: others wait for it either way */
 void search_going(const struct fibre *fibre); /* it does fibre->next */
 bool search_dependent(const struct touch *a, const struct touch *b);
 void search_token(char *buffer, size_t size); /* that replays the last run */

@@ -62,6 +62,8 @@ uint64_t search_attention(void)
 	return changes_left && changes[changes_left - 1] < next ? changes[changes_left - 1] : next;
 }
 
+bool search_before_unlock(void) { return plan.strategy == BY_PRIORITY || plan.strategy == AT_RANDOM; }
+
 static int by_priority(uint32_t enabled, int current)
 {
 	int best = NONE;

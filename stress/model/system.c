@@ -109,11 +109,24 @@ int model_mutex_lock(struct lock *lock)
 	return 0;
 }
 
+int model_mutex_trylock(struct lock *lock)
+{
+	if (!engine.current)
+		return 0;
+	model_step(OP_LOCK, lock, touch_of(lock), CALLER);
+	if (lock->busy)
+		return EBUSY;
+	take(lock, CALLER);
+	return 0;
+}
+
 int model_mutex_unlock(struct lock *lock)
 {
 	if (!engine.current)
 		return 0;
-	if (UNLIKELY(engine.tracing))
+	if (search_before_unlock()) /* who tries the lock can meet it taken */
+		model_step(OP_UNLOCK, lock, touch_of(lock), CALLER);
+	else if (UNLIKELY(engine.tracing))
 		trace_step(OP_UNLOCK, lock, CALLER);
 	give(lock, CALLER);
 	return 0;
