@@ -88,6 +88,7 @@ if(TARGET hapax-stress AND HAPAX_STRESS)
 		set_tests_properties(stress.${name} PROPERTIES LABELS stress SKIP_RETURN_CODE 77 TIMEOUT 300 PROCESSORS 2
 			ENVIRONMENT "${HAPAX_TEST_ENVIRONMENT}")
 	endforeach()
+	set_tests_properties(stress.model_scenarios PROPERTIES TIMEOUT 1200)
 endif()
 
 # Every public header alone, as C11 and as C++17.
