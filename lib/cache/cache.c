@@ -458,11 +458,12 @@ static void inherit(hapax_cache *c)
 	} while (e);
 }
 
+static void child_lock(void) { pthread_mutex_init(&list_lock, NULL); }
+
 static void child(void)
 {
 	hapax_cache *c;
 
-	pthread_mutex_init(&list_lock, NULL);
 	/* order: -> CACHE.LIST acquire */
 	for (c = hpx_load_acquire(&all); c; c = hpx_load_acquire(&c->next))
 		inherit(c);
@@ -470,7 +471,8 @@ static void child(void)
 
 __attribute__((constructor)) static void register_child(void)
 {
-	hpx_fork_child_hook(child);
+	hpx_fork_child_hook(HPX_FORK_LOCKS, child_lock);
+	hpx_fork_child_hook(HPX_FORK_CONTENTS, child);
 }
 
 /* ---- iterating --------------------------------------------------------------------------------------------------- */

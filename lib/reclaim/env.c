@@ -513,9 +513,10 @@ int hapax_env_stats_get(hapax_env *env, hapax_env_stats *stats)
 	stats->objects_destroyed = hpx_counters_sum(&env->counters, HPX_ENV_DESTROYED);
 	stats->objects_born = hpx_counters_sum(&env->counters, HPX_ENV_BORN);
 	stats->stalls = hpx_load_relaxed(&env->stalls);
-	pthread_mutex_lock(&hpx_slow);
-	stats->stalled_tid = env->stalled_tid;
-	memcpy(stats->stalled_name, env->stalled_name, sizeof(stats->stalled_name));
-	pthread_mutex_unlock(&hpx_slow);
+	if (hpx_slow_lock()) {
+		stats->stalled_tid = env->stalled_tid;
+		memcpy(stats->stalled_name, env->stalled_name, sizeof(stats->stalled_name));
+		pthread_mutex_unlock(&hpx_slow);
+	}
 	return 0;
 }

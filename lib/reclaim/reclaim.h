@@ -181,6 +181,11 @@ enum { HPX_ENV_BORN, HPX_ENV_DESTROYED, HPX_ENV_FREED };
 hpx_ptr *hpx_env_classes(hapax_env *env); /* array of 64 bucket heads */
 
 /* Fork: upper layers register a child handler once, at load time (constructor order does not matter). */
-void hpx_fork_child_hook(void (*hook)(void));
+enum hpx_fork_stage {
+	HPX_FORK_LOCKS,    /* makes locks anew that vanished threads may have held; calls nothing else of hapax's */
+	HPX_FORK_CONTENTS, /* puts in order what they left behind, with whatever locks that takes */
+	HPX_FORK_STAGES
+};
+void hpx_fork_child_hook(enum hpx_fork_stage stage, void (*hook)(void));
 
 #endif

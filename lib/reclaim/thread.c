@@ -67,6 +67,18 @@ static void thread_exit(void *arg)
 	errno = saved;
 }
 
+/*
+ * A section must not wait for hpx_slow: a fork holds it while liburcu's handler, called after hapax's, waits for a grace
+ * period, which waits for the section. So inside one a lock that is taken counts as not to be had.
+ */
+bool hpx_slow_lock(void)
+{
+	if (HPX_UNLIKELY(hpx_in_section()))
+		return !pthread_mutex_trylock(&hpx_slow);
+	pthread_mutex_lock(&hpx_slow);
+	return true;
+}
+
 bool hpx_thread_hook(void)
 {
 	uint64_t free_places;
@@ -76,14 +88,14 @@ bool hpx_thread_hook(void)
 	if (HPX_LIKELY(hpx_state.hooked))
 		return true;
 	saved = errno;
-	pthread_mutex_lock(&hpx_slow);
+	if (!hpx_slow_lock())
+		return false;
 	if (!key_made)
 		key_made = !pthread_key_create(&key, thread_exit);
 	made = key_made;
 	pthread_mutex_unlock(&hpx_slow);
 	/* outside the lock: it may call malloc */
-	if (made && !pthread_setspecific(key, &hpx_self)) {
-		pthread_mutex_lock(&hpx_slow);
+	if (made && !pthread_setspecific(key, &hpx_self) && hpx_slow_lock()) {
 		free_places = ~stripes_taken;
 		if (free_places) {
 			hpx_self.stripe = (uint32_t)__builtin_ctzll(free_places);
@@ -113,8 +125,9 @@ void hpx_thread_ready(void)
 	if (pthread_getname_np(pthread_self(), hpx_state.name, sizeof(hpx_state.name)))
 		hpx_state.name[0] = 0;
 	hpx_state.reader = URCU_TLS(urcu_bp_reader);
-	hpx_thread_hook();
-	hpx_self.id = hpx_add_relaxed(&last_id, 1) + 1; /* order: THREAD.ID relaxed; only unique */
+	/* a section that could not wait: the next call tries again */
+	if (hpx_thread_hook() || !hpx_in_section())
+		hpx_self.id = hpx_add_relaxed(&last_id, 1) + 1; /* order: THREAD.ID relaxed; only unique */
 	errno = saved;
 }
 
@@ -161,8 +174,7 @@ struct hpx_local *hpx_local_slow(hapax_env *env)
 		return NULL;
 	}
 	local = find_mine(env);
-	if (!local) {
-		pthread_mutex_lock(&hpx_slow);
+	if (!local && hpx_slow_lock()) {
 		local = adopt(env);
 		if (local)
 			own(local);

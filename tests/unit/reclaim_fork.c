@@ -3,6 +3,7 @@
 #include <hapax/testing.h>
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -106,6 +107,52 @@ static void fork_under_load(enum order order)
 	hapax_env_destroy(env);
 }
 
+/*
+ * A fork that holds hapax's locks while liburcu's handler waits for readers, and a reader that needs them: it hung.
+ * Here the reader's section lasts until its calls have returned.
+ */
+static sem_t in_section, locked, called;
+
+static void *call_in_section(void *arg)
+{
+	hapax_env_stats stats = {.size = sizeof(stats)};
+
+	urcu_bp_read_lock();
+	sem_post(&in_section);
+	sem_wait(&locked);
+	/* a thread that hapax has not seen yet, and one that needs a share */
+	hapax_release(arg);
+	if (hapax_env_stats_get(env, &stats))
+		abort();
+	urcu_bp_read_unlock();
+	sem_post(&called);
+	return NULL;
+}
+
+static void a_reader_needs_what_a_fork_holds(void **state)
+{
+	const hapax_type type = {HAPAX_TYPE_INIT, .name = "released in a section", .size = 64};
+	void *object;
+	pthread_t thread;
+
+	(void)state;
+	alarm(60);
+	assert_int_equal(hapax_env_create(&env, NULL), 0);
+	assert_int_equal(hapax_new(env, &type, 0, &object), 0);
+	sem_init(&in_section, 0, 0);
+	sem_init(&locked, 0, 0);
+	sem_init(&called, 0, 0);
+	assert_int_equal(pthread_create(&thread, NULL, call_in_section, object), 0);
+	sem_wait(&in_section);
+	hapax_before_fork(0);
+	sem_post(&locked);
+	sem_wait(&called);
+	hapax_after_fork_parent(0);
+	pthread_join(thread, NULL);
+	hapax_env_destroy(env);
+	alarm(0);
+}
+
 static void around_the_applications_handlers(void **state)
 {
 	(void)state;
@@ -127,6 +174,7 @@ static void with_liburcu_left_to_hapax(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_reader_needs_what_a_fork_holds),
 		cmocka_unit_test(around_the_applications_handlers),
 		cmocka_unit_test(within_the_applications_handlers),
 		cmocka_unit_test(with_liburcu_left_to_hapax),
