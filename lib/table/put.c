@@ -200,14 +200,22 @@ static enum step search_chain(struct put *p)
  * ABSENT is about to displace a load. False: it is no load any more, look again: what it installed is there to be found.
  * Fenced here it stays fenced, also when the publication then fails and this put ends otherwise.
  */
-static bool fence_load(void *e)
+static bool fence_load(struct put *p)
 {
-	uint64_t w = hpx_load_relaxed(hpx_word(e)); /* order: relaxed; the swap decides */
+	void *e = p->old;
+	uint64_t w;
 
-	while (w & HPX_W_LOADING && !(w & HPX_W_GONE))
+	if (!e || p->mode != HPX_PUT_ABSENT)
+		return true;
+	w = hpx_load_relaxed(hpx_word(e)); /* order: relaxed; the swap decides */
+	while (w & HPX_W_LOADING && !(w & HPX_W_GONE)) {
 		/* order: TABLE.GONE -> acq_rel; against FLIGHT.COMMIT: the load is fenced, or has been committed */
-		if (hpx_cas_acq_rel(hpx_word(e), &w, w | HPX_W_GONE))
-			return true;
+		if (!hpx_cas_acq_rel(hpx_word(e), &w, w | HPX_W_GONE))
+			continue;
+		if (p->displaced)
+			p->displaced(e, w, p->ctx);
+		return true;
+	}
 	return w & HPX_W_LOADING;
 }
 
@@ -231,7 +239,7 @@ static enum step publish_in_chain(struct put *p)
 
 	if (!node)
 		return STEP_NODE;
-	if (p->old && p->mode == HPX_PUT_ABSENT && !fence_load(p->old))
+	if (!fence_load(p))
 		return STEP_AGAIN;
 	hpx_init(&node->next, NULL);
 	hpx_init(&node->entry, p->e);
@@ -279,7 +287,7 @@ static enum step attempt(struct put *p, struct hpx_array *a)
 		hpx_tail_raise(p->t, a, &p->tail);
 		return STEP_AGAIN;
 	}
-	if (e == p->e && p->old && p->mode == HPX_PUT_ABSENT && !fence_load(p->old))
+	if (e == p->e && !fence_load(p))
 		return STEP_AGAIN;
 	c = p->tail.c;
 	drop = e == p->e && p->old ? p->old_tag : 0;
