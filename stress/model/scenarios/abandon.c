@@ -15,6 +15,7 @@ struct aband {
 	struct item *got[3], *old;
 	int status[3];
 	unsigned deadlocks, closed;
+	bool released;
 };
 
 static void setup(void *state)
@@ -383,6 +384,38 @@ SCENARIO(close_get, "close-get", "a cache closes while two threads get", struct 
 	 get_closed_0, get_closed_1, close_it);
 SCENARIO(close_load, "close-load", "a cache closes while one thread gets", struct aband, setup, close_finish, 2,
 	 get_closed_0, close_it);
+
+/* Who joins is let go by the closing, early or late: the loader here ends only when somebody has been. */
+static int outlasts(struct kit *k, struct item *item, unsigned key, hapax_load_error *error)
+{
+	struct aband *s = (struct aband *)k;
+
+	(void)item;
+	(void)key;
+	(void)error;
+	while (!s->released)
+		model_yield();
+	return HAPAX_LOAD_OK;
+}
+
+static void late_setup(void *state)
+{
+	setup(state);
+	((struct aband *)state)->k.then = outlasts;
+}
+
+static void get_released(void *state)
+{
+	struct aband *s = state;
+	void *out = (void *)1;
+	int status = hapax_cache_get(s->k.cache, kit_key(0), &out);
+
+	MODEL_CHECK(status == HAPAX_ECLOSED && !out, "a get of a closing cache: %s", hapax_status_name(status));
+	s->released = true;
+}
+
+SCENARIO(close_late, "close-late", "a cache closes while a load goes on that another thread joins", struct aband,
+	 late_setup, close_finish, 0, get_released, get_released, close_it);
 
 /* A cache ends while it loads: the end waits for the loader. Only then: a call that has not begun may come too late. */
 static int lingers(struct kit *k, struct item *item, unsigned key, hapax_load_error *error)
