@@ -142,6 +142,8 @@ if(NOT HAPAX_SANITIZE AND NOT HAPAX_DEBUG)
 	add_test(NAME tsan-lanes COMMAND ${PROJECT_SOURCE_DIR}/scripts/tsan-lanes.sh -s 3 -c "clang-14 gcc"
 		${PROJECT_BINARY_DIR}/tsan-lanes)
 	set_tests_properties(tsan-lanes PROPERTIES LABELS torture TIMEOUT 600 PROCESSORS 2)
+	add_test(NAME outside COMMAND ${PROJECT_SOURCE_DIR}/tests/outside/run.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+	set_tests_properties(outside PROPERTIES LABELS outside TIMEOUT 300 PROCESSORS 2 SKIP_RETURN_CODE 77)
 	add_test(NAME canaries COMMAND ${PROJECT_SOURCE_DIR}/stress/broken/run.py --fast --work ${PROJECT_BINARY_DIR}/canaries)
 	set_tests_properties(canaries PROPERTIES LABELS canary TIMEOUT 900 PROCESSORS 2 SKIP_RETURN_CODE 77)
 endif()
