@@ -512,11 +512,8 @@ static void installed(struct cache *c, unsigned k, struct thing *t)
 	c->present[k] = t;
 }
 
-static void step_put(struct world *w)
+static void put(struct world *w, struct cache *c, unsigned k, struct thing *t)
 {
-	struct cache *c = pick_cache(w);
-	unsigned k = pick_key(w);
-	struct thing *t = pick_thing(w);
 	int rc;
 
 	if (!c || !t || would_hang(c, k))
@@ -539,6 +536,24 @@ static void step_put(struct world *w)
 	if (c->present[k] == t)
 		return;
 	installed(c, k, t);
+}
+
+static void step_put(struct world *w)
+{
+	struct cache *c = pick_cache(w);
+	unsigned k = pick_key(w);
+
+	put(w, c, k, pick_thing(w));
+}
+
+static void step_many(struct world *w)
+{
+	struct cache *c = pick_cache(w);
+	unsigned k = NUMBERS_FROM + fuzz_below(&w->in, KEYS - NUMBERS_FROM), n = fuzz_below(&w->in, 64);
+	struct thing *t = pick_thing(w);
+
+	for (; n && k < KEYS; n--, k++)
+		put(w, c, k, t);
 }
 
 static void step_get_or_put(struct world *w)
@@ -729,6 +744,7 @@ static void target_step(struct world *w)
 	case 14: step_clear(w); break;
 	case 15: step_close(w); break;
 	case 16: step_cache(w); break;
+	case 17: step_many(w); break;
 	default: step_iter(w); break;
 	}
 }

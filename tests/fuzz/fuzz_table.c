@@ -134,11 +134,8 @@ static struct table *pick_table(struct world *w)
 
 /* ---- steps on one key -------------------------------------------------------------------------------------------- */
 
-static void step_put(struct world *w)
+static void put(struct world *w, struct table *t, unsigned k, struct thing *thing)
 {
-	struct table *t = pick_table(w);
-	unsigned k = pick_key(w);
-	struct thing *thing = pick_thing(w);
 	int rc;
 
 	if (!t || !thing)
@@ -159,6 +156,31 @@ static void step_put(struct world *w)
 	}
 	FUZZ_CHECK(rc == 0 && !key_error(&t->style, k), "%d", rc);
 	enter(t, k, thing);
+}
+
+static void step_put(struct world *w)
+{
+	struct table *t = pick_table(w);
+	unsigned k = pick_key(w);
+
+	put(w, t, k, pick_thing(w));
+}
+
+/* Enough to make a table grow, or the half of it go again. */
+static void step_many(struct world *w)
+{
+	struct table *t = pick_table(w);
+	unsigned k = NUMBERS_FROM + fuzz_below(&w->in, KEYS - NUMBERS_FROM), how = fuzz_byte(&w->in);
+	struct thing *thing = pick_thing(w);
+
+	for (unsigned n = how & 63; t && n && k < KEYS; n--, k++) {
+		if (how & 128) {
+			FUZZ_CHECK(hapax_table_remove(t->table, key_of(k)) == (t->place[k].thing ? 0 : HAPAX_MISS), "%u", k);
+			leave(t, k);
+		} else {
+			put(w, t, k, thing);
+		}
+	}
 }
 
 static void step_get_or_put(struct world *w)
@@ -527,6 +549,7 @@ static void target_step(struct world *w)
 	case 14: step_resize(w); break;
 	case 15: step_table(w); break;
 	case 16: step_bad(w); break;
+	case 17: step_many(w); break;
 	default: step_iter(w); break;
 	}
 }
