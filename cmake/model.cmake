@@ -7,6 +7,9 @@ if(HAPAX_SANITIZE)
 	return()
 endif()
 
+# GNU ld, whatever the compiler links with: groups have to be resolved here
+find_program(HAPAX_LD NAMES ld.bfd ld REQUIRED)
+
 # Litmus tests are code under test. The scenarios of scenarios/ are not: what they note down is no part of the run.
 file(GLOB model_scenarios CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/stress/model/litmus*.c)
 list(APPEND model_scenarios ${PROJECT_SOURCE_DIR}/stress/model/selftest.c)
@@ -41,7 +44,7 @@ set(data .data .data.rel .data.rel.local)
 list(TRANSFORM data REPLACE "(.+)" "--rename-section=\\1=hpx_model_data")
 list(APPEND data --rename-section=.bss=hpx_model_bss)
 add_custom_command(OUTPUT ${dir}/code.o
-	COMMAND ${CMAKE_LINKER} -r --force-group-allocation -o ${dir}/code-raw.o $<TARGET_OBJECTS:hapax_model_code>
+	COMMAND ${HAPAX_LD} -r --force-group-allocation -o ${dir}/code-raw.o $<TARGET_OBJECTS:hapax_model_code>
 	COMMAND ${CMAKE_OBJCOPY} --redefine-syms=${PROJECT_SOURCE_DIR}/stress/model/redirect.syms ${data}
 		${dir}/code-raw.o ${dir}/code.o
 	# nothing of pthread, no system call and no sleep goes past the model
@@ -49,7 +52,7 @@ add_custom_command(OUTPUT ${dir}/code.o
 	DEPENDS $<TARGET_OBJECTS:hapax_model_code> ${PROJECT_SOURCE_DIR}/stress/model/redirect.syms
 	COMMAND_EXPAND_LISTS VERBATIM)
 add_custom_command(OUTPUT ${HAPAX_MODEL_OBJECT}
-	COMMAND ${CMAKE_LINKER} -r --force-group-allocation -o ${dir}/model-raw.o ${dir}/code.o $<TARGET_OBJECTS:hapax_model_engine>
+	COMMAND ${HAPAX_LD} -r --force-group-allocation -o ${dir}/model-raw.o ${dir}/code.o $<TARGET_OBJECTS:hapax_model_engine>
 	COMMAND ${CMAKE_OBJCOPY} --keep-global-symbol=hpx_model_main --keep-global-symbol=DW.ref.__gcc_personality_v0
 		${dir}/model-raw.o ${HAPAX_MODEL_OBJECT}
 	DEPENDS ${dir}/code.o $<TARGET_OBJECTS:hapax_model_engine>
