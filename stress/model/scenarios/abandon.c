@@ -98,7 +98,7 @@ static void vanished_finish(void *state)
 }
 
 SCENARIO(abandon, "abandon", "a loader vanishes while another thread waits for it", struct aband, setup, vanished_finish,
-	 2, vanish, get_give);
+	 1, vanish, get_give);
 SCENARIO(abandon_three, "abandon-three", "a loader vanishes while two threads wait for it", struct aband, setup,
 	 vanished_finish, 1, vanish, get_give, get_give);
 
@@ -149,7 +149,7 @@ static void self_setup(void *state)
 static void close_finish(void *state) { kit_close(state, 0); }
 
 SCENARIO(self_wait, "self-wait", "a loader asks for its own key while another thread joins", struct aband, self_setup,
-	 close_finish, 2, get_give, get_give);
+	 close_finish, 1, get_give, get_give);
 
 static int asks(struct kit *k, unsigned key)
 {
@@ -204,7 +204,7 @@ static void circle_finish(void *state)
 	kit_close(&s->k, 0);
 }
 
-SCENARIO(load_pair, "load-pair", "two loaders ask for each other's key", struct aband, pair_setup, circle_finish, 2,
+SCENARIO(load_pair, "load-pair", "two loaders ask for each other's key", struct aband, pair_setup, circle_finish, 1,
 	 get_give, get_give_1);
 SCENARIO(load_ring, "load-ring", "three loaders ask for each other's keys in a ring", struct aband, ring_setup,
 	 circle_finish, 1, get_give, get_give_1, get_give_2);
@@ -243,7 +243,7 @@ static void puts_finish(void *state)
 }
 
 SCENARIO(load_puts, "load-puts", "a loader puts under its own key while another thread joins", struct aband, puts_setup,
-	 puts_finish, 2, get_give, get_give);
+	 puts_finish, 1, get_give, get_give);
 
 /* ---- refusing ---------------------------------------------------------------------------------------------------- */
 
@@ -321,7 +321,7 @@ static void refuse_death_finish(void *state)
 }
 
 SCENARIO(refuse_death, "refuse-death", "an object is refused while it dies", struct aband, refuse_setup,
-	 refuse_death_finish, 2, refuse_0, give_old);
+	 refuse_death_finish, 1, refuse_0, give_old);
 
 /* A refusal whose load fails leaves the key absent and the object alone. */
 static int fails(struct kit *k, struct item *item, unsigned key, hapax_load_error *error)
@@ -352,7 +352,7 @@ static void refuse_fail_finish(void *state)
 }
 
 SCENARIO(refuse_fail, "refuse-fail", "two refuse an object, and loading fails", struct aband, refuse_fail_setup,
-	 refuse_fail_finish, 2, refuse_0, refuse_1);
+	 refuse_fail_finish, 1, refuse_0, refuse_1);
 
 /* ---- closing and ending ------------------------------------------------------------------------------------------ */
 
@@ -496,4 +496,4 @@ static void inner_finish(void *state)
 }
 
 SCENARIO(destroy_inside, "destroy-inside", "a loader ends its own cache while another object of it dies", struct aband,
-	 inner_setup, inner_finish, 2, get_closed_0, give_other);
+	 inner_setup, inner_finish, 1, get_closed_0, give_other);

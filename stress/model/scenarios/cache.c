@@ -73,7 +73,7 @@ static void finish(void *state)
 SCENARIO(death_get, "death-get", "the last release against a get, which loads anew if it must", struct cached,
 	 held_setup, finish, 2, give_a, get_give);
 SCENARIO(death_get_made, "death-get-made", "the last release of a made object against a get", struct cached,
-	 held_made_setup, finish, 2, give_a, get_give);
+	 held_made_setup, finish, 1, give_a, get_give);
 SCENARIO(death_get_peek, "death-get-peek", "the last release against a get and a lookup", struct cached, held_setup,
 	 finish, 1, give_a, get_give, peek_give);
 SCENARIO(death_get_get, "death-get-get", "the last release against two gets", struct cached, held_setup, finish, 1,
@@ -106,7 +106,7 @@ static void put_finish(void *state)
 }
 
 SCENARIO(cache_death_put, "cache-death-put", "a death against a put of its key in a cache", struct cached, loose_setup,
-	 put_finish, 2, give_a, put_b);
+	 put_finish, 1, give_a, put_b);
 SCENARIO(cache_death_put_get, "cache-death-put-get", "a death, a put of its key, and a get", struct cached, loose_setup,
 	 put_finish, 1, give_a, put_b, get_give);
 
@@ -148,7 +148,7 @@ static void puts_finish(void *state)
 	kit_close(&s->k, 0);
 }
 
-SCENARIO(cache_put_put, "cache-put-put", "two puts of one key in a cache", struct cached, puts_setup, puts_finish, 2,
+SCENARIO(cache_put_put, "cache-put-put", "two puts of one key in a cache", struct cached, puts_setup, puts_finish, 1,
 	 put_one, put_two);
 
 /* ---- removing ---------------------------------------------------------------------------------------------------- */
@@ -205,7 +205,7 @@ static void removed_finish(void *state)
 }
 
 SCENARIO(cache_remove_pop, "cache-remove-pop", "remove, pop and remove_if of one object: one has it", struct cached,
-	 held_setup, removed_finish, 1, remove_it, pop_it, remove_if_it);
+	 held_setup, removed_finish, 2, remove_it, pop_it, remove_if_it);
 SCENARIO(cache_removes, "cache-removes", "a remove and a clear of one object", struct cached, held_setup, finish, 2,
 	 remove_it, pop_it);
 
@@ -226,7 +226,7 @@ static void remove_death_finish(void *state)
 SCENARIO(cache_remove_death, "cache-remove-death", "a removal against the death", struct cached, held_setup,
 	 remove_death_finish, 2, give_a, remove_it);
 SCENARIO(cache_remove_death_made, "cache-remove-death-made", "a removal against the death of a made object",
-	 struct cached, held_made_setup, remove_death_finish, 2, give_a, remove_it);
+	 struct cached, held_made_setup, remove_death_finish, 1, give_a, remove_it);
 
 static void clear_it(void *state) { hapax_cache_clear(((struct cached *)state)->k.cache); }
 
@@ -254,9 +254,9 @@ static void destroyed_finish(void *state)
 }
 
 SCENARIO(destroy_death, "destroy-death", "a cache ends while its object dies", struct cached, held_setup,
-	 destroyed_finish, 2, destroy_it, give_a);
+	 destroyed_finish, 1, destroy_it, give_a);
 SCENARIO(destroy_death_made, "destroy-death-made", "a cache ends while an object that was made dies", struct cached,
-	 held_made_setup, destroyed_finish, 2, destroy_it, give_a);
+	 held_made_setup, destroyed_finish, 1, destroy_it, give_a);
 
 /* The end of a cache, of its environment, and of its last object. */
 static void end_env(void *state)
@@ -316,7 +316,7 @@ static void starved_finish(void *state)
 }
 
 SCENARIO(cache_starved, "cache-starved", "a load without memory beside another", struct cached, empty_setup,
-	 starved_finish, 2, get_starved, get_starved_too);
+	 starved_finish, 1, get_starved, get_starved_too);
 
 static void put_starved(void *state)
 {

@@ -66,7 +66,7 @@ static void end_release(void *state)
 static void drop_weak(void *state) { hapax_weak_drop(((struct envs *)state)->weak); }
 
 SCENARIO(env_end_handle, "env-end-handle", "an environment ends before its object and beside its handle", struct envs,
-	 last_setup, last_finish, 2, end_release, drop_weak);
+	 last_setup, last_finish, 1, end_release, drop_weak);
 
 /* ---- without the reclaimer --------------------------------------------------------------------------------------- */
 
@@ -197,7 +197,7 @@ static void share_finish(void *state) { kit_close(state, 0); }
 
 SCENARIO(thread_shares, "thread-shares", "three threads come and go and leave their shares to each other", struct envs,
 	 share_setup, share_finish, 1, make_release, make_release, make_release);
-SCENARIO(thread_shares_two, "thread-shares-two", "two threads come and go", struct envs, share_setup, share_finish, 2,
+SCENARIO(thread_shares_two, "thread-shares-two", "two threads come and go", struct envs, share_setup, share_finish, 1,
 	 make_release, make_release);
 
 /* Made by one, released by another: the blocks change owners. */

@@ -57,7 +57,7 @@ SCENARIO(exclusive_gets, "exclusive-gets", "three threads get and release: one i
 	 in_place_setup, finish, 1, get_give, get_give, get_give);
 SCENARIO(exclusive_two, "exclusive-two", "two threads get and release", struct excl, in_place_setup, finish, 2, get_give,
 	 get_give);
-SCENARIO(exclusive_made, "exclusive-made", "two threads get and release what is made", struct excl, made_setup, finish, 2,
+SCENARIO(exclusive_made, "exclusive-made", "two threads get and release what is made", struct excl, made_setup, finish, 1,
 	 get_give, get_give);
 
 /* ---- the next load waits for a death ----------------------------------------------------------------------------- */
@@ -86,9 +86,9 @@ static void give_a(void *state)
 }
 
 SCENARIO(exclusive_death, "exclusive-death", "a get waits for the destructor of the instance before", struct excl,
-	 held_setup, finish, 2, give_a, get_give);
+	 held_setup, finish, 1, give_a, get_give);
 SCENARIO(exclusive_death_made, "exclusive-death-made", "a get waits for the destructor of a made instance", struct excl,
-	 held_made_setup, finish, 2, give_a, get_give);
+	 held_made_setup, finish, 1, give_a, get_give);
 SCENARIO(exclusive_death_two, "exclusive-death-two", "two gets wait for the destructor of the instance before",
 	 struct excl, held_setup, finish, 1, give_a, get_give, get_give);
 
@@ -148,9 +148,9 @@ static void give_a_late(void *state)
 SCENARIO(exclusive_held, "exclusive-held", "two wait for an instance that is removed and held, with and without deadline",
 	 struct excl, held_removed_setup, finish, 1, give_a_late, get_soon, get_ever);
 SCENARIO(exclusive_held_one, "exclusive-held-one", "one waits for an instance that is removed and held", struct excl,
-	 held_removed_setup, finish, 2, give_a_late, get_soon);
+	 held_removed_setup, finish, 3, give_a_late, get_soon);
 SCENARIO(exclusive_busy, "exclusive-busy", "two do not wait for an instance that is removed and held", struct excl,
-	 held_removed_setup, finish, 1, give_a_late, get_busy, get_try);
+	 held_removed_setup, finish, 2, give_a_late, get_busy, get_try);
 
 /* ---- a load that is fenced --------------------------------------------------------------------------------------- */
 
@@ -164,9 +164,9 @@ static void remove_get(void *state)
 }
 
 SCENARIO(exclusive_fence, "exclusive-fence", "a load is fenced; the next waits for what came of it", struct excl,
-	 in_place_setup, finish, 2, get_give, remove_get);
+	 in_place_setup, finish, 1, get_give, remove_get);
 SCENARIO(exclusive_fence_made, "exclusive-fence-made", "a load of a made object is fenced; the next waits", struct excl,
-	 made_setup, finish, 2, get_give, remove_get);
+	 made_setup, finish, 1, get_give, remove_get);
 
 /* ---- put --------------------------------------------------------------------------------------------------------- */
 
@@ -207,7 +207,7 @@ static void put_finish(void *state)
 }
 
 SCENARIO(exclusive_put, "exclusive-put", "a put against the death of what was put before", struct excl, put_setup,
-	 put_finish, 2, release_a, put_b);
+	 put_finish, 1, release_a, put_b);
 
 /* ---- waiting for oneself ----------------------------------------------------------------------------------------- */
 
@@ -231,7 +231,7 @@ static void own_setup(void *state)
 }
 
 SCENARIO(exclusive_own, "exclusive-own", "a destructor asks for its own key while another get waits for it", struct excl,
-	 own_setup, finish, 2, give_a, get_give);
+	 own_setup, finish, 1, give_a, get_give);
 
 /* Two destructors of two keys ask for each other's: one is refused. */
 static void asks_other(struct kit *k, struct item *item)
@@ -267,7 +267,7 @@ static void give_b(void *state)
 }
 
 SCENARIO(exclusive_cross, "exclusive-cross", "two destructors ask for each other's key", struct excl, cross_setup, finish,
-	 2, give_a, give_b);
+	 1, give_a, give_b);
 
 /* Waiters of an exclusive cache are released by its closing. */
 static void get_closed(void *state)
@@ -291,4 +291,4 @@ static void closed_finish(void *state)
 }
 
 SCENARIO(exclusive_close, "exclusive-close", "a cache closes while somebody waits for an instance", struct excl,
-	 held_removed_setup, closed_finish, 2, get_closed, close_it);
+	 held_removed_setup, closed_finish, 3, get_closed, close_it);

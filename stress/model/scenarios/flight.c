@@ -55,7 +55,7 @@ static void join_finish(void *state)
 }
 
 SCENARIO(load_join, "load-join", "three gets of an absent key get one object", struct fly, in_place_setup, join_finish,
-	 2, get_0, get_1, get_2);
+	 1, get_0, get_1, get_2);
 SCENARIO(load_join_two, "load-join-two", "two gets of an absent key get one object", struct fly, in_place_setup,
 	 join_finish, 2, get_0, get_1);
 SCENARIO(load_join_made, "load-join-made", "three gets of an absent key get one object that was made", struct fly,
@@ -82,10 +82,10 @@ static void get_mark_give(void *state)
 
 SCENARIO(load_die, "load-die", "three threads get and release: every life has its load", struct fly, in_place_setup,
 	 die_finish, 1, get_mark_give, get_give, get_give);
-SCENARIO(load_die_two, "load-die-two", "two threads get and release", struct fly, in_place_setup, die_finish, 2,
+SCENARIO(load_die_two, "load-die-two", "two threads get and release", struct fly, in_place_setup, die_finish, 1,
 	 get_mark_give, get_give);
 SCENARIO(load_die_made, "load-die-made", "two threads get and release what is made", struct fly, made_setup, die_finish,
-	 2, get_mark_give, get_give);
+	 1, get_mark_give, get_give);
 
 /* ---- failing ----------------------------------------------------------------------------------------------------- */
 
@@ -155,7 +155,7 @@ static void fail_finish(void *state)
 
 SCENARIO(load_fail, "load-fail", "a failure reaches all who joined, and is dropped once", struct fly, fail_setup,
 	 fail_finish, 1, get_error, get_error, get_no_error);
-SCENARIO(load_fail_two, "load-fail-two", "two gets of a key whose load fails", struct fly, fail_setup, fail_finish, 2,
+SCENARIO(load_fail_two, "load-fail-two", "two gets of a key whose load fails", struct fly, fail_setup, fail_finish, 1,
 	 get_error, get_error);
 
 static int no_value(struct kit *k, struct item *item, unsigned key, hapax_load_error *error)
@@ -191,7 +191,7 @@ static void no_value_finish(void *state)
 }
 
 SCENARIO(load_novalue, "load-novalue", "two gets of a key that has no value", struct fly, no_value_setup,
-	 no_value_finish, 2, get_nothing, get_nothing);
+	 no_value_finish, 1, get_nothing, get_nothing);
 
 /* The first load fails, the next succeeds: failures are not remembered. */
 static int first_fails(struct kit *k, struct item *item, unsigned key, hapax_load_error *error)
@@ -343,14 +343,14 @@ static void fence_clear(void *state)
 	get_anew(s, at);
 }
 
-SCENARIO_IN_TIME(fence_by_remove, "fence-remove", "a remove during a load", struct fly, fence_setup, die_finish, 2, get_give,
+SCENARIO_IN_TIME(fence_by_remove, "fence-remove", "a remove during a load", struct fly, fence_setup, die_finish, 1, get_give,
 	 fence_remove);
 SCENARIO_IN_TIME(fence_by_remove_made, "fence-remove-made", "a remove during the load of an object that is made", struct fly,
-	 fence_made_setup, die_finish, 2, get_give, fence_remove);
+	 fence_made_setup, die_finish, 1, get_give, fence_remove);
 SCENARIO_IN_TIME(fence_by_remove_three, "fence-remove-three", "a remove during a load that somebody joins", struct fly,
 	 fence_setup, die_finish, 1, get_give, get_give, fence_remove);
-SCENARIO_IN_TIME(fence_by_pop, "fence-pop", "a pop during a load", struct fly, fence_setup, die_finish, 2, get_give, fence_pop);
-SCENARIO_IN_TIME(fence_by_clear, "fence-clear", "a clear during a load", struct fly, fence_setup, die_finish, 2, get_give,
+SCENARIO_IN_TIME(fence_by_pop, "fence-pop", "a pop during a load", struct fly, fence_setup, die_finish, 1, get_give, fence_pop);
+SCENARIO_IN_TIME(fence_by_clear, "fence-clear", "a clear during a load", struct fly, fence_setup, die_finish, 1, get_give,
 	 fence_clear);
 SCENARIO_IN_TIME(fence_twice, "fence-twice", "a remove and a clear during a load", struct fly, fence_setup, die_finish, 1,
 	 get_give, fence_remove, fence_clear);
@@ -382,9 +382,9 @@ static void put_finish(void *state)
 
 static void peek_give(void *state) { kit_give(state, 0, kit_peek(state, 0)); }
 
-SCENARIO(fence_by_put, "fence-put", "a put during a load", struct fly, fence_setup, put_finish, 2, get_give, fence_put);
+SCENARIO(fence_by_put, "fence-put", "a put during a load", struct fly, fence_setup, put_finish, 1, get_give, fence_put);
 SCENARIO(fence_by_put_made, "fence-put-made", "a put during the load of an object that is made", struct fly,
-	 fence_made_setup, put_finish, 2, get_give, fence_put);
+	 fence_made_setup, put_finish, 1, get_give, fence_put);
 SCENARIO(fence_by_put_three, "fence-put-three", "a put during a load, and a lookup", struct fly, fence_setup, put_finish,
 	 1, get_give, fence_put, peek_give);
 
@@ -406,7 +406,7 @@ static void get_none(void *state)
 		kit_give(&s->k, 0, kit_hold(&s->k, 0, out));
 }
 
-SCENARIO(fence_failing, "fence-failing", "a put during a load that fails", struct fly, fence_fail_setup, put_finish, 2,
+SCENARIO(fence_failing, "fence-failing", "a put during a load that fails", struct fly, fence_fail_setup, put_finish, 1,
 	 get_none, fence_put);
 
 /* get_or_put during a load waits for nobody: it fences like put, or gets what is there. */
@@ -441,5 +441,5 @@ static void offer_finish(void *state)
 	kit_close(&s->k, 0);
 }
 
-SCENARIO(fence_by_offer, "fence-get-or-put", "get_or_put during a load", struct fly, fence_setup, offer_finish, 2,
+SCENARIO(fence_by_offer, "fence-get-or-put", "get_or_put during a load", struct fly, fence_setup, offer_finish, 1,
 	 get_give, fence_offer);

@@ -137,18 +137,18 @@ static void new_finish(void *state) { finish(state, 10, ((struct grow *)state)->
 static void replaced_finish(void *state) { finish(state, 0, ((struct grow *)state)->fresh); }
 static void gone_finish(void *state) { finish(state, 0, NULL); }
 
-SCENARIO(grow_look, "grow-look", "growth against two lookups", struct grow, small_setup, same_finish, 2, grow,
+SCENARIO(grow_look, "grow-look", "growth against two lookups", struct grow, small_setup, same_finish, 1, grow,
 	 find_present, find_present);
-SCENARIO(grow_put, "grow-put", "growth against a put of a new key", struct grow, small_setup, new_finish, 2, grow,
+SCENARIO(grow_put, "grow-put", "growth against a put of a new key", struct grow, small_setup, new_finish, 1, grow,
 	 put_new);
 SCENARIO(grow_put_look, "grow-put-look", "growth against a put and a lookup", struct grow, spread_setup, new_finish, 1,
 	 grow, put_new, find_present);
-SCENARIO(grow_replace, "grow-replace", "growth against a replacement", struct grow, small_setup, replaced_finish, 2,
+SCENARIO(grow_replace, "grow-replace", "growth against a replacement", struct grow, small_setup, replaced_finish, 1,
 	 grow, replace);
 SCENARIO(grow_replace_look, "grow-replace-look", "growth against a replacement and a lookup of the key", struct grow,
 	 small_setup, replaced_finish, 1, grow, put_only, find_going);
-SCENARIO(grow_death, "grow-death", "growth against a death", struct grow, small_setup, gone_finish, 2, grow, die);
-SCENARIO(grow_remove, "grow-remove", "growth against a removal", struct grow, small_setup, gone_finish, 2, grow,
+SCENARIO(grow_death, "grow-death", "growth against a death", struct grow, small_setup, gone_finish, 1, grow, die);
+SCENARIO(grow_remove, "grow-remove", "growth against a removal", struct grow, small_setup, gone_finish, 1, grow,
 	 removal);
 SCENARIO(grow_death_put, "grow-death-put", "growth against a death and a put of its key", struct grow, small_setup,
 	 replaced_finish, 1, grow, die, put_only);
@@ -171,7 +171,7 @@ static void offer_old(void *state)
 }
 
 SCENARIO(grow_get_or_put, "grow-get-or-put", "growth against get_or_put of a present key", struct grow, small_setup,
-	 same_finish, 2, grow, offer_old);
+	 same_finish, 1, grow, offer_old);
 
 /* An iteration during growth: what is in throughout comes exactly once. */
 static void iterate(void *state)
@@ -232,7 +232,7 @@ static void grow_starved(void *state)
 	model_fail_allocation(0);
 }
 
-SCENARIO(grow_starved, "grow-starved", "growth without memory against a death", struct grow, small_setup, gone_finish, 2,
+SCENARIO(grow_starved, "grow-starved", "growth without memory against a death", struct grow, small_setup, gone_finish, 1,
 	 grow_starved, die);
 
 /* ---- a home that is full ----------------------------------------------------------------------------------------- */
@@ -319,11 +319,11 @@ static void chain_last_gone(void *state)
 }
 
 SCENARIO(chain_death, "chain-death", "two deaths in a chain against a lookup in it", struct grow, chain_setup,
-	 chain_first_finish, 2, die, find_last, find_present);
+	 chain_first_finish, 1, die, find_last, find_present);
 SCENARIO(chain_death_put, "chain-death-put", "a death in a chain against a put of its key", struct grow, chain_setup,
-	 chain_put_finish, 2, die_last, put_last);
+	 chain_put_finish, 1, die_last, put_last);
 SCENARIO(chain_put, "chain-put", "a put at a chain's end against a death there", struct grow, chain_setup,
-	 chain_die_finish, 1, put_new, find_last, find_present);
+	 chain_die_finish, 2, put_new, find_last, find_present);
 SCENARIO(chain_death_last, "chain-death-last", "the death of a chain's last against a lookup", struct grow, chain_setup,
 	 chain_last_gone, 2, die_last, find_present);
 SCENARIO(chain_grow, "chain-grow", "a chain moves while one of its objects dies", struct grow, chain_setup,

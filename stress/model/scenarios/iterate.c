@@ -129,7 +129,7 @@ SCENARIO(iterate_remove, "iterate-remove", "a removal during an iteration", stru
 	 remove_0);
 SCENARIO(iterate_death, "iterate-death", "two deaths during an iteration", struct iter, setup, two_gone, 1, iterate,
 	 die_0, die_1);
-SCENARIO(iterate_deaths, "iterate-deaths", "everything dies during an iteration", struct iter, setup, all_gone, 2,
+SCENARIO(iterate_deaths, "iterate-deaths", "everything dies during an iteration", struct iter, setup, all_gone, 1,
 	 iterate, die_all);
 SCENARIO(iterate_replace, "iterate-replace", "a replacement during an iteration", struct iter, setup, none_gone, 2,
 	 iterate, replace_0);
@@ -159,7 +159,7 @@ static void open_then_end(void *state)
 }
 
 SCENARIO(iterate_end, "iterate-end", "a table ends under an iterator while an object dies", struct iter, setup,
-	 all_gone, 2, open_then_end, die_0);
+	 all_gone, 1, open_then_end, die_0);
 
 /* Of a cache, while it loads. */
 static void cache_setup(void *state)

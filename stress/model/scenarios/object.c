@@ -52,7 +52,7 @@ static void upgrade_finish(void *state)
 }
 
 SCENARIO(upgrade_death, "upgrade-death", "two upgrades of one handle against the last release", struct upgrade,
-	 upgrade_setup, upgrade_finish, 2, upgrade_release, upgrade_first, upgrade_second);
+	 upgrade_setup, upgrade_finish, 1, upgrade_release, upgrade_first, upgrade_second);
 
 /* An upgrade that found the object dead finds it dead for ever; one that got it keeps it alive. */
 static void upgrade_twice(void *state)
@@ -70,7 +70,7 @@ static void upgrade_twice(void *state)
 }
 
 SCENARIO(upgrade_again, "upgrade-again", "two upgrades in a row against the last release", struct upgrade,
-	 upgrade_setup, upgrade_finish, 3, upgrade_release, upgrade_twice);
+	 upgrade_setup, upgrade_finish, 2, upgrade_release, upgrade_twice);
 
 /* ---- lookup against death ---------------------------------------------------------------------------------------- */
 
@@ -101,7 +101,7 @@ static void lookup_finish(void *state)
 }
 
 SCENARIO(lookup_death, "lookup-death", "two lookups of a table against the last release", struct upgrade, lookup_setup,
-	 lookup_finish, 2, upgrade_release, lookup, lookup);
+	 lookup_finish, 1, upgrade_release, lookup, lookup);
 
 /* ---- deaths ------------------------------------------------------------------------------------------------------ */
 
@@ -151,7 +151,7 @@ static void deaths_finish(void *state)
 }
 
 SCENARIO(last_release, "last-release", "two holders release: the destructor comes after both", struct deaths,
-	 deaths_setup, deaths_finish, 3, deaths_read, deaths_read_too);
+	 deaths_setup, deaths_finish, 2, deaths_read, deaths_read_too);
 
 /* A count that goes up and down in several threads at once. */
 static void deaths_retain(void *state)
@@ -173,7 +173,7 @@ static void deaths_retain_too(void *state)
 	hapax_release(s->b);
 }
 
-SCENARIO(counts, "counts", "two holders retain and release", struct deaths, deaths_setup, deaths_finish, 3,
+SCENARIO(counts, "counts", "two holders retain and release", struct deaths, deaths_setup, deaths_finish, 2,
 	 deaths_retain, deaths_retain_too);
 
 /* Two objects of one key in two tables die at once; lookups of both tables. */
@@ -219,7 +219,7 @@ static void two_finish(void *state)
 }
 
 SCENARIO(two_deaths, "two-deaths", "two objects of one key die at once, in two tables", struct deaths, two_setup,
-	 two_finish, 2, release_a, release_b, two_find);
+	 two_finish, 1, release_a, release_b, two_find);
 
 /* A destructor releases the last reference to another object that somebody upgrades. */
 static void cascade_setup(void *state)
@@ -250,7 +250,7 @@ static void cascade_upgrade(void *state)
 }
 
 SCENARIO(cascade, "cascade", "a death that causes another, against an upgrade of that one", struct deaths, cascade_setup,
-	 deaths_finish, 3, cascade_release, cascade_upgrade);
+	 deaths_finish, 2, cascade_release, cascade_upgrade);
 
 /* ---- death against put of the same key --------------------------------------------------------------------------- */
 
@@ -297,9 +297,9 @@ static void put_look(void *state)
 }
 
 SCENARIO(death_put, "death-put", "the death of an object against a put of its key", struct deaths, put_setup,
-	 put_finish, 3, release_a, put_b);
+	 put_finish, 1, release_a, put_b);
 SCENARIO(death_put_look, "death-put-look", "the death of an object, a put of its key and a lookup", struct deaths,
-	 put_setup, put_finish, 2, release_a, put_b, put_look);
+	 put_setup, put_finish, 1, release_a, put_b, put_look);
 
 /* get_or_put: either it gets the living one, or its own is in and stays. */
 static void put_or_get(void *state)
@@ -328,7 +328,7 @@ static void put_or_get_finish(void *state)
 }
 
 SCENARIO(death_get_or_put, "death-get-or-put", "the death of an object against get_or_put of its key", struct deaths,
-	 put_setup, put_or_get_finish, 3, release_a, put_or_get);
+	 put_setup, put_or_get_finish, 1, release_a, put_or_get);
 
 /* ---- deferred deaths --------------------------------------------------------------------------------------------- */
 
@@ -369,4 +369,4 @@ static void deferred_finish(void *state)
 }
 
 SCENARIO(deferred_deaths, "deferred-deaths", "deferred deaths are run by two threads while they are released",
-	 struct deaths, deferred_setup, deferred_finish, 2, deferred_both, deferred_run, deferred_run);
+	 struct deaths, deferred_setup, deferred_finish, 1, deferred_both, deferred_run, deferred_run);

@@ -84,9 +84,9 @@ static void find_twice(void *state)
 	kit_give(&s->k, 0, two);
 }
 
-SCENARIO(put_put, "put-put", "two puts of an absent key", struct tab, empty_setup, put_finish, 3, put_b, put_c);
+SCENARIO(put_put, "put-put", "two puts of an absent key", struct tab, empty_setup, put_finish, 2, put_b, put_c);
 SCENARIO(replace_look, "replace-look", "two puts replace an object; a third thread looks twice", struct tab, held_setup,
-	 put_finish, 2, put_b, put_c, find_twice);
+	 put_finish, 1, put_b, put_c, find_twice);
 
 /* A put publishes an object that was made just before: whoever finds it finds it whole. */
 static void make_put(void *state)
@@ -113,7 +113,7 @@ static void made_finish(void *state)
 }
 
 SCENARIO(publish, "publish", "an object is made and put while two threads look it up", struct tab, empty_setup,
-	 made_finish, 2, make_put, find_drop, find_drop);
+	 made_finish, 3, make_put, find_drop, find_drop);
 
 /* get_or_put by three: all get one object. */
 static void offer(struct tab *s, unsigned n, struct item *mine)
@@ -152,7 +152,7 @@ static void offer_finish(void *state)
 }
 
 SCENARIO(get_or_put, "get-or-put", "three get_or_put of one key get one object", struct tab, offer_setup, offer_finish,
-	 2, offer_a, offer_b, offer_c);
+	 1, offer_a, offer_b, offer_c);
 
 /* ---- removing ---------------------------------------------------------------------------------------------------- */
 
@@ -198,7 +198,7 @@ static void removed_finish(void *state)
 }
 
 SCENARIO(remove_pop, "remove-pop", "remove, remove_if and pop of one object: one has it", struct tab, held_setup,
-	 removed_finish, 2, remove_any, remove_a, pop);
+	 removed_finish, 1, remove_any, remove_a, pop);
 
 /* A removal against a replacement: something is there in any order of the two. */
 static void removed_replaced_finish(void *state)
@@ -220,7 +220,7 @@ static void contains(void *state)
 }
 
 SCENARIO(remove_replace, "remove-replace", "a removal against a replacement and contains", struct tab, held_setup,
-	 removed_replaced_finish, 2, remove_any, put_b, contains);
+	 removed_replaced_finish, 1, remove_any, put_b, contains);
 
 /* A conditional removal takes exactly its object: what replaced it stays. */
 static void conditional_finish(void *state)
@@ -234,7 +234,7 @@ static void conditional_finish(void *state)
 }
 
 SCENARIO(remove_if, "remove-if", "a conditional removal against a replacement", struct tab, held_setup,
-	 conditional_finish, 3, remove_a, put_b);
+	 conditional_finish, 2, remove_a, put_b);
 
 /* clear takes what was there before it, and nothing twice. */
 static void clear(void *state) { hapax_table_clear(((struct tab *)state)->k.table); }
@@ -249,7 +249,7 @@ static void clear_finish(void *state)
 	held_end(s);
 }
 
-SCENARIO(clear_put, "clear-put", "clear against a replacement and a lookup", struct tab, held_setup, clear_finish, 2,
+SCENARIO(clear_put, "clear-put", "clear against a replacement and a lookup", struct tab, held_setup, clear_finish, 1,
 	 clear, put_b, find_drop);
 
 static void pop_any(void *state)
@@ -285,7 +285,7 @@ static void pop_any_finish(void *state)
 	held_end(s);
 }
 
-SCENARIO(pop_any_twice, "pop-any", "two pop_any of one object", struct tab, held_setup, pop_any_finish, 3, pop_any,
+SCENARIO(pop_any_twice, "pop-any", "two pop_any of one object", struct tab, held_setup, pop_any_finish, 2, pop_any,
 	 pop_any_two);
 
 /* ---- several tables ---------------------------------------------------------------------------------------------- */
@@ -330,7 +330,7 @@ static void tables_finish(void *state)
 }
 
 SCENARIO(two_tables, "two-tables", "one object is put into two tables and released by three threads", struct tab,
-	 tables_setup, tables_finish, 2, tables_one, tables_other, tables_release);
+	 tables_setup, tables_finish, 1, tables_one, tables_other, tables_release);
 
 /* A table ends while an object that is in it dies. */
 static void ending_setup(void *state)
@@ -363,7 +363,7 @@ static void ended_finish(void *state)
 	kit_close(&s->k, 0);
 }
 
-SCENARIO(table_end, "table-end", "a table ends while two of its objects die", struct tab, ending_setup, ended_finish, 2,
+SCENARIO(table_end, "table-end", "a table ends while two of its objects die", struct tab, ending_setup, ended_finish, 1,
 	 end_table, tables_release, release_b);
 
 /* A copy of a table, while one of its objects dies. */
@@ -394,7 +394,7 @@ static void copy_finish(void *state)
 }
 
 SCENARIO(copy_death, "copy-death", "a table is copied while one of its objects dies", struct tab, copy_setup,
-	 copy_finish, 2, copy, tables_release);
+	 copy_finish, 1, copy, tables_release);
 
 /* ---- without memory ---------------------------------------------------------------------------------------------- */
 
@@ -427,5 +427,5 @@ static void find_a(void *state)
 	kit_give(&s->k, 0, found);
 }
 
-SCENARIO(put_starved, "put-starved", "a put without memory beside a lookup", struct tab, held_setup, starved_finish, 3,
+SCENARIO(put_starved, "put-starved", "a put without memory beside a lookup", struct tab, held_setup, starved_finish, 2,
 	 put_starved, find_a);

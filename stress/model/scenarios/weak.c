@@ -60,9 +60,9 @@ static void two_finish(void *state)
 }
 
 SCENARIO(callback_cancel, "callback-cancel", "the drop of a callback's handle against the death", struct weak,
-	 one_setup, one_finish, 3, release, drop_p);
+	 one_setup, one_finish, 2, release, drop_p);
 SCENARIO(callback_cancel_two, "callback-cancel-two", "two drops of two handles against the death", struct weak,
-	 two_setup, two_finish, 2, release, drop_p, drop_q);
+	 two_setup, two_finish, 1, release, drop_p, drop_q);
 
 /* The last of several handles on one registration cancels it. */
 static void dup_setup(void *state)
@@ -89,7 +89,7 @@ static void dup_drop_too(void *state)
 }
 
 SCENARIO(callback_dup, "callback-dup", "two handles on one registration are dropped against the death", struct weak,
-	 dup_setup, one_finish, 2, release, dup_drop, dup_drop_too);
+	 dup_setup, one_finish, 1, release, dup_drop, dup_drop_too);
 
 /* A callback drops the handle of the other, which may be dropped from outside by nobody then. */
 static void drop_sibling(struct probe *p)
@@ -123,7 +123,7 @@ static void sibling_finish(void *state)
 }
 
 SCENARIO(callback_sibling, "callback-sibling", "a callback drops its sibling's handle while its own is dropped",
-	 struct weak, sibling_setup, sibling_finish, 3, release, drop_q);
+	 struct weak, sibling_setup, sibling_finish, 2, release, drop_q);
 
 /* Two callbacks of two objects drop each other's handles: neither waits for the other. */
 static void cross_setup(void *state)
@@ -154,7 +154,7 @@ static void cross_finish(void *state)
 }
 
 SCENARIO(callback_cross, "callback-cross", "two callbacks drop each other's handles", struct weak, cross_setup,
-	 cross_finish, 3, release, release_other);
+	 cross_finish, 2, release, release_other);
 
 /* ---- registering ------------------------------------------------------------------------------------------------- */
 
@@ -189,7 +189,7 @@ static void recycle_finish(void *state)
 }
 
 SCENARIO(callback_recycled, "callback-recycled", "a registration on a cancelled one's node against drop and death",
-	 struct weak, recycle_setup, recycle_finish, 2, recycle, release, drop_q);
+	 struct weak, recycle_setup, recycle_finish, 1, recycle, release, drop_q);
 
 /* Three threads register on an object that has no side record; one record comes of it. */
 static void share_setup(void *state)
@@ -258,7 +258,7 @@ static void starved_finish(void *state)
 }
 
 SCENARIO(weak_starved, "weak-starved", "a registration without memory beside another", struct weak, share_setup,
-	 starved_finish, 2, share_starved, share_drop);
+	 starved_finish, 3, share_starved, share_drop);
 
 /* Handles on one record are made and dropped while the object dies; the record goes with the last of all. */
 static void drops_setup(void *state)
@@ -292,7 +292,7 @@ static void drops_finish(void *state)
 }
 
 SCENARIO(weak_drops, "weak-drops", "handles are duplicated and dropped while the object dies", struct weak, drops_setup,
-	 drops_finish, 2, release, drops_dup, drops_drop);
+	 drops_finish, 1, release, drops_dup, drops_drop);
 
 /* ---- inside callbacks -------------------------------------------------------------------------------------------- */
 
@@ -364,7 +364,7 @@ static void barrier_setup(void *state)
 }
 
 SCENARIO(callback_barrier, "callback-barrier", "a drop waits for a callback that takes its time", struct weak,
-	 barrier_setup, one_finish, 3, release, drop_p);
+	 barrier_setup, one_finish, 2, release, drop_p);
 
 /* ---- with the object held ---------------------------------------------------------------------------------------- */
 
@@ -399,4 +399,4 @@ static void live_look(void *state)
 }
 
 SCENARIO(with_live, "with-live", "hapax_with_live and a description against the death", struct weak, drops_setup,
-	 drops_finish, 2, release, live_call, live_look);
+	 drops_finish, 1, release, live_call, live_look);
