@@ -93,7 +93,8 @@ enum hpx_put_result {
 };
 /*
  * `displaced(e, ctx)` is called (inside the section) for each present entry that this put displaced (ABSENT: that it
- * fenced, even if it then fails for lack of room) and for which it set GONE: the caller does the accounting and, for a record, hpx_record_finish. A dead entry in the way is cleared
+ * fenced, even if it then fails for lack of room) and for which it set GONE: the caller does the accounting and, for a
+ * record, hpx_record_finish. A dead entry in the way is cleared
  * silently: its own death accounts for it. An entry is put at most once; readers may have seen it whatever the result.
  * HPX_PUT_REPLACE over a live entry of the very same object keeps that entry: HPX_PUT_LIVE, *found as always.
  * In a `keep` table what would be displaced gets GONE, is reported to `displaced`, stays, and HPX_PUT_BLOCKED says so.
