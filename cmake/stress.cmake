@@ -25,6 +25,32 @@ target_include_directories(hapax-stress SYSTEM PRIVATE ${STRESS_INCLUDE_DIRS} ${
 target_link_libraries(hapax-stress PRIVATE hapax_warnings hapax_build hapax_static ${STRESS_LINK_LIBRARIES}
 	Threads::Threads m)
 
+# torture: what is unwound by cancellation; the shared library to open and close, and another flavour of liburcu beside hapax's
+target_compile_definitions(hapax-stress PRIVATE HAPAX_SHARED_LIBRARY="$<TARGET_FILE:hapax>")
+add_dependencies(hapax-stress hapax)
+set_source_files_properties(${PROJECT_SOURCE_DIR}/stress/torture/cancel.c PROPERTIES COMPILE_OPTIONS -fexceptions)
+pkg_check_modules(URCU_MEMB liburcu-memb)
+if(URCU_MEMB_FOUND)
+	target_compile_definitions(hapax-stress PRIVATE HAVE_URCU_MEMB)
+	target_link_libraries(hapax-stress PRIVATE ${URCU_MEMB_LINK_LIBRARIES})
+endif()
+
+# The torture alone, for the presets with sanitizers.
+if(HAPAX_SANITIZE)
+	file(GLOB torture_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/stress/torture/*.c
+		${PROJECT_SOURCE_DIR}/stress/harness/*.c)
+	add_executable(hapax-torture ${torture_sources})
+	target_compile_definitions(hapax-torture PRIVATE _GNU_SOURCE HPX_TORTURE_ALONE)
+	target_include_directories(hapax-torture PRIVATE ${PROJECT_SOURCE_DIR}/stress)
+	target_include_directories(hapax-torture SYSTEM PRIVATE ${STRESS_INCLUDE_DIRS} ${URCU_INCLUDE_DIRS})
+	target_link_libraries(hapax-torture PRIVATE hapax_warnings hapax_build hapax_static ${STRESS_LINK_LIBRARIES}
+		Threads::Threads m)
+	if(URCU_MEMB_FOUND)
+		target_compile_definitions(hapax-torture PRIVATE HAVE_URCU_MEMB)
+		target_link_libraries(hapax-torture PRIVATE ${URCU_MEMB_LINK_LIBRARIES})
+	endif()
+endif()
+
 pkg_check_modules(TBB tbb)
 if(TBB_FOUND)
 	target_compile_definitions(hapax-stress PRIVATE HAVE_TBB)

@@ -150,6 +150,8 @@ void hpx_report_table(const hpx_result *result, FILE *to)
 		fprintf(to, "\n%u broken:\n", result->broken_used);
 		for (unsigned i = 0; i < shown; i++)
 			fprintf(to, "  %s\n", result->broken[i]);
+		if (result->repeat[0])
+			fprintf(to, "Again with: %s\n", result->repeat);
 	}
 	fflush(to);
 }
@@ -228,6 +230,8 @@ int hpx_report_json(const hpx_result *result, const char *path)
 	for (unsigned i = 0; i < result->notes_used; i++)
 		add_count(object, result->notes[i].field, result->notes[i].value);
 	json_object_object_add(object, "broken", broken_json(result));
+	if (result->repeat[0])
+		json_object_object_add(object, "repeat", json_object_new_string(result->repeat));
 	status = hpx_json_write(result->command, object, path);
 	json_object_put(object);
 	return status;

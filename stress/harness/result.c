@@ -129,7 +129,7 @@ void hpx_result_settle(hpx_result *result, hapax_env *env)
 		hpx_result_broken(result, "G6: garbage reached %zu bytes, over its bound of %zu and the %llu alive",
 				  stats->garbage_peak_bytes, stats->garbage_bound_bytes,
 				  (unsigned long long)result->alive_bytes);
-	if (stats->garbage_refusals)
+	if (stats->garbage_refusals && !result->may_refuse)
 		hpx_result_broken(result, "G6: %llu creations were refused though they could wait",
 				  (unsigned long long)stats->garbage_refusals);
 }

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum { HPX_RESULT_NOTES = 32, HPX_RESULT_BROKEN = 24 };
+enum { HPX_RESULT_NOTES = 96, HPX_RESULT_BROKEN = 32 };
 
 typedef struct hpx_note {
 	const char *field; /* JSON name; static */
@@ -26,7 +26,9 @@ typedef struct hpx_result {
 	unsigned threads;
 	double seconds;
 	bool interrupted;
+	bool may_refuse; /* creations with deadlines: HAPAX_EGARBAGE is no fault */
 	uint64_t requests, hits, loads, load_errors, lives, overlapping_lives, wrong_values;
+	char repeat[512];     /* the command that repeats this run; "": not told */
 	uint64_t alive_bytes; /* the most that can be alive at once: garbage may exceed its bound by that (G6) */
 	hapax_env_stats env;
 	hpx_histogram latency;
@@ -37,7 +39,7 @@ typedef struct hpx_result {
 		uint64_t count;
 	} errors[16];
 	unsigned errors_used;
-	char broken[HPX_RESULT_BROKEN][160];
+	char broken[HPX_RESULT_BROKEN][256];
 	unsigned broken_used; /* may exceed HPX_RESULT_BROKEN; the rest is only counted */
 } hpx_result;
 

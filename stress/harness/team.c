@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -99,12 +100,17 @@ static double seconds_since(uint64_t start) { return (double)(hpx_now() - start)
 /* On a terminal one line that is rewritten; otherwise a plain line per second, later per ten seconds. */
 static void show_progress(const hpx_progress *progress, double seconds, double *next, bool terminal)
 {
-	char line[200];
+	struct winsize window = {0};
+	char line[400];
 
 	if (!progress->to || seconds < *next)
 		return;
 	*next = seconds + (terminal ? 0.2 : seconds < 30 ? 1 : 10);
 	progress->fill(line, sizeof(line), seconds, progress->ctx);
+	/* a line that wraps could not be rewritten */
+	if (terminal && !ioctl(fileno(progress->to), TIOCGWINSZ, &window) && window.ws_col > 20 &&
+	    strlen(line) > window.ws_col - 12u)
+		line[window.ws_col - 12] = 0;
 	fprintf(progress->to, terminal ? "\r\033[K%7.1f s  %s" : "%7.1f s  %s\n", seconds, line);
 	fflush(progress->to);
 }
@@ -122,7 +128,8 @@ static void watch(hpx_team *team, hpx_relaxed *returned)
 	while (hpx_relaxed_get(returned) < team->threads) {
 		nanosleep(&tick, NULL);
 		now = seconds_since(start);
-		if (team->seconds > 0 && now >= team->seconds)
+		if (team->seconds > 0 && now >= team->seconds &&
+		    (!team->enough || now >= 10 * team->seconds || team->enough(team->ctx)))
 			hpx_stop();
 		if (hpx_stopping()) {
 			if (told < 0)

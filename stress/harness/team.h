@@ -26,6 +26,7 @@ typedef struct hpx_team {
 	void (*work)(unsigned index, void *ctx);
 	void *ctx;
 	hpx_progress progress;
+	bool (*enough)(void *ctx); /* NULL, or asked when the time is over: false: go on, up to ten times as long */
 	unsigned patience; /* seconds that threads may take to come back once told to stop; 0: 30 */
 	/* results */
 	double took;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "sights.h"
 #include "torture.h"
 
 #include <pthread.h>
@@ -20,7 +21,7 @@ void hpx_thing_look(hpx_torture *torture, hpx_thing *thing, unsigned cache, uint
 {
 	unsigned index = hpx_torture_self->index;
 
-	if (thing->cache != cache || thing->life.key != key || thing->check != check_of(thing))
+	if (hpx_sight_lies(HPX_SIGHT_VALUES) || thing->cache != cache || thing->life.key != key || thing->check != check_of(thing))
 		hpx_relaxed_add(&torture->oracles[cache].wrong, 1);
 	if (index < HPX_TORTURE_SCRATCH)
 		thing->scratch[index]++;
@@ -81,6 +82,7 @@ int hpx_thing_load(void *object, const hapax_key *key, void *arg, hapax_load_err
 	int result;
 
 	hpx_relaxed_bump(&self->loads);
+	hpx_age_fence();
 	hpx_oracle_enter_loader(&torture->oracles[cache], number, &thing->life);
 	if (cache == HPX_PURE && self->vanish) {
 		hpx_relaxed_bump(&self->load_errors);
@@ -90,7 +92,8 @@ int hpx_thing_load(void *object, const hapax_key *key, void *arg, hapax_load_err
 	}
 	if (cache == HPX_PURE)
 		self->pure_loads++;
-	if (cache == HPX_EXCLUSIVE && hpx_relaxed_add(&torture->existing[number], 1) != 0)
+	if (cache == HPX_EXCLUSIVE &&
+	    (hpx_relaxed_add(&torture->existing[number], 1) != 0 || hpx_sight_lies(HPX_SIGHT_INSTANCES)))
 		hpx_relaxed_add(&torture->exclusive_overlaps, 1);
 	result = load(torture, thing, cache, number, error);
 	/* the destructor does not run for an object that was not loaded */
@@ -115,6 +118,7 @@ int hpx_thing_make(void **object, const hapax_key *key, void *arg, hapax_load_er
 	if (hapax_new(torture->env, type, 0, &made))
 		return fail(error, number);
 	thing = made;
+	hpx_age_fence();
 	hpx_oracle_enter_loader(&torture->oracles[HPX_MIXED], number, &thing->life);
 	result = load(torture, thing, HPX_MIXED, number, error);
 	hpx_oracle_leave_loader(&torture->oracles[HPX_MIXED], number);
@@ -138,6 +142,7 @@ hpx_thing *hpx_thing_new(hpx_torture *torture, uint64_t key)
 	hpx_oracle_born(&torture->oracles[HPX_MIXED], key, &thing->life);
 	hpx_relaxed_add(&torture->put_instances, 1);
 	thing->cache = HPX_MIXED;
+	thing->was_put = true;
 	thing->check = check_of(thing);
 	return thing;
 }

@@ -31,13 +31,56 @@
 int hpx_torture_main(int argc, char **argv);
 
 enum { HPX_PURE, HPX_MIXED, HPX_EXCLUSIVE, HPX_CACHES };
-enum { HPX_TORTURE_HELD = 6, HPX_TORTURE_WEAKS = 8, HPX_TORTURE_SCRATCH = 16 };
+enum {
+	HPX_TORTURE_HELD = 6,
+	HPX_TORTURE_WEAKS = 8,
+	HPX_TORTURE_SCRATCH = 16,
+	HPX_TORTURE_RECRUITS = 96, /* torturers for threads of disturbances */
+	HPX_TORTURE_BRIEF = 16,	   /* of which for short threads */
+	HPX_TORTURE_OVERHEAD = 512, /* bytes that hapax adds to an object, at most */
+	HPX_TORTURE_PATIENCE = 20  /* seconds */
+};
+
+/* Which sanitizer this is built for: some disturbances make sense only without. */
+#if defined(__SANITIZE_THREAD__)
+#define HPX_UNDER_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HPX_UNDER_TSAN 1
+#endif
+#endif
+#ifndef HPX_UNDER_TSAN
+#define HPX_UNDER_TSAN 0
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define HPX_UNDER_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HPX_UNDER_ASAN 1
+#endif
+#endif
+#ifndef HPX_UNDER_ASAN
+#define HPX_UNDER_ASAN 0
+#endif
+
+/*
+ * Around the stamps of ages (worker.c): on weakly ordered machines the stamps are to be in the order of the calls. x86
+ * needs none; and under ThreadSanitizer it would be an edge of ours.
+ */
+static inline void hpx_age_fence(void)
+{
+#if !HPX_UNDER_TSAN
+	__atomic_thread_fence(__ATOMIC_ACQ_REL);
+#endif
+}
 
 /* The payload of all three caches. */
 typedef struct hpx_thing {
 	hpx_life life;
 	unsigned cache;
 	bool exclusive;			       /* its begin was counted in hpx_torture.existing */
+	bool was_put;
+	hpx_relaxed since; /* a stamp not before it was in the cache; 0: not known yet */
 	uint64_t check;			       /* of key and serial, written plainly: a sanitizer sees a missing edge */
 	struct hpx_thing *depends;	       /* a PURE object that this one holds */
 	uint32_t scratch[HPX_TORTURE_SCRATCH]; /* each early thread writes its own, plainly; the destructor reads all */
@@ -61,13 +104,19 @@ typedef struct hpx_torture {
 	hapax_type types[HPX_CACHES];
 	hpx_oracle oracles[HPX_CACHES];
 	hpx_relaxed *existing; /* per key of EXCLUSIVE: instances from the loader's entry to the destructor's return */
+	hpx_relaxed *floors[HPX_CACHES]; /* per key: what is not younger than this stamp was taken out; NULL: PURE */
+	hpx_relaxed clears[HPX_CACHES];	 /* the same for all keys at once */
 	hpx_zipf zipf;
 	uint64_t keys, seed;
-	unsigned threads;
-	bool calm; /* no signals */
-	struct hpx_torturer *torturers;
+	unsigned threads, recruited;
+	unsigned members; /* of the team: the workers and all threads of the disturbances */
+	double seconds;
+	hpx_relaxed *tids; /* of members; 0: not there */
+	struct hpx_torturer *torturers, *brief[HPX_TORTURE_BRIEF];
 	hpx_relaxed exclusive_overlaps, unexpected, unexpected_status, bad_callbacks, bad_upgrades, put_instances,
-		vanished;
+		vanished, stalls_logged;
+	hpx_relaxed standing;	  /* a reader stands still inside a section (starved.c) */
+	hpx_relaxed fork_waiting; /* a fork may be waiting for it with hapax's locks held (fork.c) */
 } hpx_torture;
 
 typedef struct hpx_torturer {
@@ -78,8 +127,8 @@ typedef struct hpx_torturer {
 	hpx_handle handles[HPX_TORTURE_WEAKS];
 	uint64_t pure_loads;	    /* of this thread: tells whether a get ran its own loader */
 	bool vanish;		    /* the next PURE loader on this thread ends the thread */
-	struct hpx_torturer *guest; /* for the short threads that this one starts; NULL for a guest */
-	hpx_relaxed requests, loads, load_errors;
+	struct hpx_torturer *guest; /* for the short threads that this one starts; NULL: it starts none */
+	hpx_relaxed requests, loads, load_errors, ages;
 	hpx_histogram latency;
 } hpx_torturer;
 
@@ -100,7 +149,18 @@ void hpx_thing_look(hpx_torture *torture, hpx_thing *thing, unsigned cache, uint
 /* Asks PURE, and judges: an object counted and held, or NULL. */
 hpx_thing *hpx_torture_get_pure(hpx_torturer *torturer, uint64_t key, uint64_t deadline);
 void hpx_torture_release(hpx_torture *torture, hpx_thing *thing);
-void hpx_torture_work(unsigned index, void *torture);
+void hpx_torture_work(hpx_torturer *self);
+/* One random call, or a few; and the end of all that it holds. */
+void hpx_torture_step_calmly(hpx_torturer *self);
+void hpx_torture_let_go(hpx_torturer *self);
+/* For caches that are destroyed while objects live on purpose. */
+void hpx_torture_ignore_leak(const hapax_key *key, void *object, const char *type, uint64_t count, bool inherited,
+			     void *ctx);
+
+/* --- short.c --- */
+
+/* Before the first call of hapax. */
+void hpx_short_first(void);
 
 /* --- signals.c --- */
 

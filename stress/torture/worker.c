@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "torture.h"
+#include "disturb.h"
 
 #include "harness/team.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
 _Thread_local hpx_torturer *hpx_torture_self;
 
@@ -37,6 +38,92 @@ void hpx_torture_release(hpx_torture *torture, hpx_thing *thing)
 	hapax_release(thing);
 }
 
+/* What --break makes the oracles see of an object that is held and as it should be. */
+static void lie_about(hpx_torture *torture, hpx_thing *thing, unsigned cache, uint64_t key)
+{
+	hpx_life other = {.serial = thing->life.serial + 1, .key = key, .state = {HPX_LIFE_LOADED}};
+	void *leaked = thing;
+
+	if (__builtin_expect(hpx_sight_breaking == HPX_SIGHT_COUNT, 1))
+		return;
+	if (cache == HPX_PURE && hpx_sight_lies(HPX_SIGHT_LIVES))
+		hpx_oracle_hold(&torture->oracles[cache], key, &other);
+	if (cache == HPX_PURE && hpx_sight_lies(HPX_SIGHT_LOADS)) {
+		hpx_oracle_enter_loader(&torture->oracles[cache], key, &other);
+		hpx_oracle_enter_loader(&torture->oracles[cache], key, &other);
+	}
+	hpx_relaxed_set(&other.state, HPX_LIFE_DESTROYED);
+	if (hpx_sight_lies(HPX_SIGHT_HELD))
+		hpx_oracle_drop(&torture->oracles[cache], key, &other);
+	if (hpx_sight_lies(HPX_SIGHT_ONCE))
+		hpx_oracle_destroyed(&torture->oracles[cache], &other);
+	if (hpx_sight_lies(HPX_SIGHT_CONSERVATION) && hapax_retain(leaked))
+		unexpected(torture, HAPAX_EDEAD);
+	if (hpx_sight_lies(HPX_SIGHT_STATISTICS))
+		hpx_relaxed_bump(&hpx_torture_self->loads);
+	if (hpx_sight_lies(HPX_SIGHT_STATUS))
+		unexpected(torture, HAPAX_EOVERFLOW);
+}
+
+/* --- age --- */
+
+/*
+ * A change (remove, pop, put, clear) that has returned has taken out whatever was in the cache when it was called. So
+ * before the call a stamp is taken, and after it the key's floor raised to it. A get reads the floor before it begins:
+ * what it gives was loaded by a loader that was entered after the stamp (its serial is one), or put by a put that had
+ * not yet returned at the stamp. All stamps come from one counter.
+ */
+static uint64_t stamp_now(hpx_torture *torture, unsigned cache)
+{
+	uint64_t stamp = hpx_relaxed_get(&torture->oracles[cache].serials);
+
+	hpx_age_fence();
+	return stamp;
+}
+
+static void lift(hpx_relaxed *floor, uint64_t stamp)
+{
+	uint64_t seen = hpx_relaxed_get(floor);
+
+	hpx_age_fence();
+	while (seen < stamp && !hpx_relaxed_cas(floor, &seen, stamp))
+		;
+}
+
+static uint64_t floor_of(hpx_torture *torture, unsigned cache, uint64_t key)
+{
+	uint64_t one;
+	uint64_t all;
+
+	if (cache == HPX_PURE)
+		return 0;
+	one = hpx_relaxed_get(&torture->floors[cache][key]);
+	all = hpx_relaxed_get(&torture->clears[cache]);
+	hpx_age_fence();
+	return one > all ? one : all;
+}
+
+/* A put of it has returned. */
+static void mark_put(hpx_torture *torture, hpx_thing *thing)
+{
+	hpx_age_fence();
+	hpx_relaxed_set(&thing->since, hpx_relaxed_add(&torture->oracles[HPX_MIXED].serials, 1) + 1);
+}
+
+static void judge_age(hpx_torturer *self, hpx_thing *thing, unsigned cache, uint64_t floor)
+{
+	uint64_t since;
+
+	if (!floor)
+		return;
+	since = thing->was_put ? hpx_relaxed_get(&thing->since) : thing->life.serial;
+	hpx_relaxed_bump(&self->ages);
+	if ((since && since <= floor) || hpx_sight_lies(HPX_SIGHT_AGE))
+		hpx_sight_broken(HPX_SIGHT_AGE, "cache %u, key %llu: %s at %llu, taken out at %llu", cache,
+				 (unsigned long long)thing->life.key, thing->was_put ? "put" : "loaded",
+				 (unsigned long long)since, (unsigned long long)floor);
+}
+
 /* Takes over a reference that a cache gave. */
 static hpx_thing *take(hpx_torture *torture, void *object, unsigned cache, uint64_t key)
 {
@@ -44,6 +131,7 @@ static hpx_thing *take(hpx_torture *torture, void *object, unsigned cache, uint6
 
 	hpx_oracle_hold(&torture->oracles[cache], key, &thing->life);
 	hpx_thing_look(torture, thing, cache, key);
+	lie_about(torture, thing, cache, key);
 	return thing;
 }
 
@@ -77,6 +165,7 @@ static bool is_expected(int status, unsigned cache, uint64_t deadline)
 	case HAPAX_INFLIGHT:
 		return deadline == HAPAX_NO_WAIT;
 	case HAPAX_ETIMEDOUT:
+	case HAPAX_EGARBAGE: /* a reader stands still, and the deadline was not enough */
 		return deadline != HAPAX_FOREVER;
 	case HAPAX_EBUSY:
 	case HAPAX_EDEADLK:
@@ -91,6 +180,7 @@ static hpx_thing *get(hpx_torturer *self, unsigned cache, uint64_t key, uint64_t
 	hpx_torture *torture = self->torture;
 	hapax_load_error error = {0};
 	hapax_get_options options = {HAPAX_GET_OPTIONS_INIT, .deadline = deadline, .error = &error};
+	uint64_t floor = floor_of(torture, cache, key);
 	uint64_t loads = self->pure_loads;
 	struct key_bytes bytes;
 	void *object = NULL;
@@ -116,6 +206,7 @@ static hpx_thing *get(hpx_torturer *self, unsigned cache, uint64_t key, uint64_t
 		return NULL;
 	}
 	thing = take(torture, object, cache, key);
+	judge_age(self, thing, cache, floor);
 	if (cache == HPX_PURE && self->pure_loads != loads)
 		hpx_oracle_loaded(&torture->oracles[HPX_PURE], key, thing);
 	return thing;
@@ -141,8 +232,10 @@ static void get_somehow(hpx_torturer *self, unsigned cache, uint64_t key)
 static void peek(hpx_torturer *self, unsigned cache, uint64_t key)
 {
 	hapax_cache *target = self->torture->caches[cache];
+	uint64_t floor = floor_of(self->torture, cache, key);
 	struct key_bytes bytes;
 	void *object = NULL;
+	hpx_thing *thing;
 	int status;
 
 	switch (hpx_rng_below(&self->rng, 3)) {
@@ -158,10 +251,13 @@ static void peek(hpx_torturer *self, unsigned cache, uint64_t key)
 	default:
 		status = hapax_cache_get_quietly(target, key_for(&bytes, cache, key), &object);
 	}
-	if (!status)
-		keep(self, take(self->torture, object, cache, key));
-	else if (status != HAPAX_MISS)
+	if (!status) {
+		thing = take(self->torture, object, cache, key);
+		judge_age(self, thing, cache, floor);
+		keep(self, thing);
+	} else if (status != HAPAX_MISS) {
 		unexpected(self->torture, status);
+	}
 }
 
 /* --- changing: MIXED and EXCLUSIVE only --- */
@@ -169,25 +265,36 @@ static void peek(hpx_torturer *self, unsigned cache, uint64_t key)
 static void put(hpx_torturer *self, uint64_t key)
 {
 	hpx_torture *torture = self->torture;
+	uint64_t floor = floor_of(torture, HPX_MIXED, key);
 	hpx_thing *thing = hpx_thing_new(torture, key);
 	struct key_bytes bytes;
 	void *object = NULL;
+	uint64_t stamp;
 	int status;
 
 	if (!thing) {
 		unexpected(torture, HAPAX_ENOMEM);
 	} else if (hpx_rng_once_in(&self->rng, 2)) {
+		stamp = stamp_now(torture, HPX_MIXED);
 		status = hapax_cache_put(torture->caches[HPX_MIXED], key_for(&bytes, HPX_MIXED, key), thing);
 		if (status)
 			unexpected(torture, status);
+		else
+			lift(&torture->floors[HPX_MIXED][key], stamp);
+		mark_put(torture, thing);
 		keep(self, thing);
 	} else {
 		status = hapax_cache_get_or_put(torture->caches[HPX_MIXED], key_for(&bytes, HPX_MIXED, key), thing,
 						&object, NULL);
-		if (status)
+		mark_put(torture, thing);
+		if (status) {
 			unexpected(torture, status);
-		else
-			keep(self, take(torture, object, HPX_MIXED, key));
+		} else {
+			hpx_thing *got = take(torture, object, HPX_MIXED, key);
+
+			judge_age(self, got, HPX_MIXED, floor);
+			keep(self, got);
+		}
 		hapax_release(thing);
 	}
 }
@@ -197,25 +304,36 @@ static void change(hpx_torturer *self, unsigned cache, uint64_t key)
 	hapax_cache *target = self->torture->caches[cache];
 	struct key_bytes bytes;
 	hapax_key name = key_for(&bytes, cache, key);
+	hpx_torture *torture = self->torture;
+	uint64_t stamp = stamp_now(torture, cache);
+	uint64_t floor = floor_of(torture, cache, key);
 	void *object = NULL;
+	hpx_thing *thing;
 	int status = 0;
 
 	switch (hpx_rng_below(&self->rng, cache == HPX_MIXED ? 8 : 2)) {
 	case 0:
 		status = hapax_cache_remove(target, name);
+		lift(&torture->floors[cache][key], stamp);
 		break;
 	case 1:
 		status = hapax_cache_pop(target, name, &object);
-		if (!status)
-			keep(self, take(self->torture, object, cache, key));
+		if (!status) {
+			thing = take(torture, object, cache, key);
+			judge_age(self, thing, cache, floor);
+			keep(self, thing);
+		}
+		lift(&torture->floors[cache][key], stamp);
 		break;
 	case 2:
 		if (self->held[0])
 			status = hapax_cache_remove_if(target, name, self->held[0]);
 		break;
 	case 3:
-		if (hpx_rng_once_in(&self->rng, 64))
+		if (hpx_rng_once_in(&self->rng, 64)) {
 			hapax_cache_clear(target);
+			lift(&torture->clears[cache], stamp);
+		}
 		break;
 	default:
 		put(self, key);
@@ -270,7 +388,7 @@ static void drop_handle(hpx_torturer *self, hpx_handle *handle)
 	if (hapax_weak_drop(handle->weak))
 		unexpected(self->torture, HAPAX_INFLIGHT);
 	/* a barrier: whatever had to run has run */
-	if (handle->watched && hpx_relaxed_get(&handle->watch.freed) != 1)
+	if (handle->watched && (hpx_relaxed_get(&handle->watch.freed) != 1 || hpx_sight_lies(HPX_SIGHT_CALLBACKS)))
 		hpx_relaxed_add(&self->torture->bad_callbacks, 1);
 	handle->weak = NULL;
 }
@@ -301,7 +419,7 @@ static void upgrade(hpx_torturer *self)
 
 	if (!thing)
 		return;
-	if (thing->life.serial != handle->serial || thing->life.key != handle->key ||
+	if (hpx_sight_lies(HPX_SIGHT_UPGRADES) || thing->life.serial != handle->serial || thing->life.key != handle->key ||
 	    (handle->watched && hpx_relaxed_get(&handle->watch.fired)))
 		hpx_relaxed_add(&self->torture->bad_upgrades, 1);
 	keep(self, take(self->torture, thing, thing->cache % HPX_CACHES, handle->key));
@@ -364,7 +482,7 @@ static void step(hpx_torturer *self)
 		upgrade(self);
 	else if (what < 903)
 		iterate(self, cache);
-	else if (what < 905)
+	else if (what < 905 && self->guest)
 		invite_guest(self);
 	else if (what < 910)
 		sched_yield();
@@ -372,18 +490,27 @@ static void step(hpx_torturer *self)
 		let_all_go(self);
 }
 
-void hpx_torture_work(unsigned index, void *ctx)
+void hpx_torture_step_calmly(hpx_torturer *self) { step(self); }
+
+void hpx_torture_let_go(hpx_torturer *self) { let_all_go(self); }
+
+void hpx_torture_ignore_leak(const hapax_key *key, void *object, const char *type, uint64_t count, bool inherited,
+			     void *ctx)
 {
-	hpx_torturer *self = &((hpx_torture *)ctx)->torturers[index];
+	(void)key;
+	(void)object;
+	(void)type;
+	(void)count;
+	(void)inherited;
+	(void)ctx;
+}
 
-	timer_t timer;
-	bool interrupted;
-
-	hpx_torture_self = self;
-	interrupted = !self->torture->calm && hpx_signals_start(&timer, index);
+void hpx_torture_work(hpx_torturer *self)
+{
 	while (!hpx_stopping())
 		step(self);
 	let_all_go(self);
-	if (interrupted)
-		timer_delete(timer);
+	if (hpx_sight_lies(HPX_SIGHT_HOME))
+		for (;;)
+			pause();
 }
