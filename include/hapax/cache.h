@@ -77,7 +77,7 @@ typedef struct hapax_cache_options {
 #define HAPAX_CACHE_OPTIONS_INIT .size = sizeof(hapax_cache_options)
 
 /* Returns 0 and a cache that the caller owns. Fails: HAPAX_ENULL, HAPAX_EOPTSIZE, HAPAX_EFLAGS, HAPAX_EOPTION,
- * HAPAX_ETYPE, HAPAX_EALIGN, HAPAX_ENOMEM. */
+ * HAPAX_ETYPE, HAPAX_EALIGN, HAPAX_ENOTWEAK (the type does not support weak references), HAPAX_ENOMEM. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_create(hapax_cache **out, const hapax_cache_options *options);
 
 /* Refuses new gets and puts with HAPAX_ECLOSED and releases all waiters with it; a loader that is running finishes and
