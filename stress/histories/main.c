@@ -40,7 +40,7 @@ static int parse(struct settings *settings, int argc, char **argv)
 		{"seed", HPX_OPTION_NUMBER, &settings->seed, 0, 0, "N", "of all random choices (default: random)"},
 		{"first", HPX_OPTION_NUMBER, &settings->first, 1, 0, "N", "number of the first round (default 1)"},
 		{"all", HPX_OPTION_FLAG, &settings->all, 0, 0, NULL,
-		 "get_or_put beside loads in one round too, which is known not to hold"},
+		 "get_or_put beside loads in one round too, where the order has a gap"},
 		{"json", HPX_OPTION_TEXT, &settings->json, 0, 0, "FILE",
 		 "write the result as JSON; '-': standard output"},
 		{NULL, HPX_OPTION_FLAG, NULL, 0, 0, NULL, NULL},

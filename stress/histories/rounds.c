@@ -365,10 +365,10 @@ static void call(struct player *p, enum hpx_lin_op op, unsigned k)
 /* ---- rounds ------------------------------------------------------------------------------------------------------------ */
 
 /*
- * Two things are left out, for hapax is known not to keep L7 there:
+ * Two things are left out, for hapax does not promise L7 to the letter there:
  *
- * get_or_put beside loads of the same key (unless asked for): it may replace an object whose load is committed between its
- * look and its insertion. Rounds on caches have one of the two.
+ * get_or_put beside loads of the same key (unless asked for): it fences the load a moment before its object is seen, so
+ * the load's caller may come back in between and miss. Rounds on caches have one of the two.
  *
  * clear with a comparison of the user's: it may meet a key a second time, when that was put again meanwhile, and remove
  * it twice (table/iterate.c tells why). Half of the subjects have one, the other half has clear.
