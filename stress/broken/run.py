@@ -25,7 +25,7 @@ import threading
 import time
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
-SEEDS, OTHER_SEEDS, CONTROL_SEEDS = 20, 5, 4
+SEEDS, OTHER_SEEDS, CONTROL_SEEDS = 20, 3, 4
 SECONDS, THREADS, OPERATIONS, TIMEOUT = "2", "4", "20000", 60
 TORTURE = ["tests/torture/torture.c", *sorted(str(p.relative_to(SOURCE)) for p in SOURCE.glob("tests/torture/torture/*.c"))]
 COMMON = ["-std=c11", "-D_GNU_SOURCE", "-g", "-w", "-fexceptions", "-ftls-model=initial-exec", "-fno-omit-frame-pointer",
@@ -41,11 +41,15 @@ BUILDS = {
     "tsan-strict": (CLANG, ["-O1", "-fsanitize=thread", "-DHPX_CHAOS", "-DHPX_STRICT", "-DHPX_DEBUG"]),
     "unit": (GCC, ["-O1", "-DHPX_DEBUG"]),
 }
+# lane: options of hapax-stress model, and how many runs of a scenario are one "seed"
+MODELS = {"model-pct": (["--mode", "pct"], 300), "model-exhaustive": (["--mode", "exhaustive", "--seconds", "3"], 0),
+          "model-races": (["--mode", "races"], 500), "model-weak": (["--mode", "weak"], 1000)}
 ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0", "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
 }
 SAYS = [
+    re.compile(r"^(\S+:) FAILED: (.+)", re.M),
     re.compile(r"VIOLATION: (.+)"),
     re.compile(r"SUMMARY: (ThreadSanitizer: [^/\n]*?)(?: /\S*/)?([^/\s]+:\d+)(?::\d+)? in (\w+)"),
     re.compile(r"SUMMARY: (AddressSanitizer: [^/\n]*?)(?: /\S*/)?([^/\s]+:\d+)(?::\d+)? in (\w+)"),
@@ -67,7 +71,7 @@ class Fault:
 
 def read_switches():
     text = (SOURCE / "stress/broken/switches.h").read_text()
-    return [Fault(*found) for found in re.findall(r'\bX\((\w+),\s*"([^"]*)",\s*"([^"]*)"\)', text)]
+    return [Fault(*found) for found in re.findall(r'\bX\((\w+), "([^"]*)",[\s\\]*"([^"]*)"\)', text)]
 
 
 def run(command, seed, fault, timeout=TIMEOUT):
@@ -96,6 +100,7 @@ def run(command, seed, fault, timeout=TIMEOUT):
 class Lane:
     """One build, and how it is run. `programs(argument)` are the commands of one seed."""
     quick = True
+    seeds = None  # None: as many as the rest
 
     def __init__(self, name, work):
         self.name, self.work = name, work / name
@@ -149,7 +154,7 @@ class UnitLane(Lane):
 
     def build(self, jobs, faults):
         names = sorted({name for f in faults for name in f.lanes.get("unit", "").split(",") if name})
-        support = sorted(str(p.relative_to(SOURCE)) for p in SOURCE.glob("tests/support/*.c"))
+        support = sorted(str(p.relative_to(SOURCE)) for p in SOURCE.glob("tests/support/*.c") if p.name != "wrap.c")
         self.tests = {}
         for name in names:
             program = self.compile([*LIBRARY, *support, f"tests/unit/{name}.c"], name, jobs, ["cmocka"])
@@ -161,8 +166,38 @@ class UnitLane(Lane):
         return [command for name in names for command in self.tests[name]]
 
 
+class ModelLane(Lane):
+    """The scenarios that a fault names (else: all that any fault names for this lane) under the model's scheduler."""
+    built = None
+
+    def __init__(self, name, work):
+        self.name, self.work = name, work / "model"
+        self.options, self.runs = MODELS[name]
+        self.seeds = 1 if name == "model-exhaustive" else None
+
+    def missing(self):
+        return not shutil.which("cmake")
+
+    def build(self, jobs, faults):
+        self.all = ",".join(sorted({s for f in read_switches() for s in f.lanes.get(self.name, "").split(",") if s}))
+        if ModelLane.built:
+            return
+        flags = ["-S", str(SOURCE), "-B", str(self.work), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=RelWithDebInfo",
+                 "-DCMAKE_C_FLAGS=-DHPX_BROKEN_BUILD", "-DHAPAX_TESTS=OFF"]
+        for command in (["cmake", *flags], ["cmake", "--build", str(self.work), "-j", str(jobs), "--target", "hapax-model"]):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                sys.exit(f"run.py: does not build: {' '.join(command)}\n{done.stdout}{done.stderr}")
+        ModelLane.built = str(self.work / "bin/hapax-model")
+
+    def commands(self, seed, argument):
+        runs = ["--seed", str(1 + (seed - 1) * self.runs), "--seeds", str(self.runs)] if self.runs else []
+        return [[ModelLane.built, *self.options, *runs, "--jobs", "1", "--scenario", argument or self.all]]
+
+
 def lanes_known(work):
-    return {name: (UnitLane if name == "unit" else TortureLane)(name, work) for name in BUILDS}
+    kinds = {**dict.fromkeys(BUILDS, TortureLane), "unit": UnitLane, **dict.fromkeys(MODELS, ModelLane)}
+    return {name: kind(name, work) for name, kind in kinds.items()}
 
 
 def trial(lane, fault, seeds):
@@ -181,16 +216,16 @@ def trial(lane, fault, seeds):
 def plan(faults, lanes, fast):
     """(lane, fault or None, seeds, whether it must fail)."""
     for lane in lanes.values():
-        yield lane, None, 2 if fast else getattr(lane, "seeds", CONTROL_SEEDS), False
+        yield lane, None, 2 if fast else lane.seeds or CONTROL_SEEDS, False
     for fault in faults:
         answering = [lanes[name] for name in fault.lanes if name in lanes]
         if fast:
             answering = [lane for lane in answering if lane.quick][:1]
         for lane in answering:
-            yield lane, fault, getattr(lane, "seeds", SEEDS), True
+            yield lane, fault, lane.seeds or SEEDS, True
         for lane in [] if fast else lanes.values():
-            if lane not in answering and lane.name != "unit":
-                yield lane, fault, OTHER_SEEDS, False
+            if lane not in answering and lane.name not in ("unit", "spin"):
+                yield lane, fault, lane.seeds or (1 if isinstance(lane, ModelLane) else OTHER_SEEDS), False
 
 
 def cell(result):
@@ -202,7 +237,7 @@ def cell(result):
 
 
 def write_table(faults, results, path):
-    names = [name for name in BUILDS if any(key.endswith("/" + name) for key in results)]
+    names = [name for name in [*BUILDS, *MODELS] if any(key.endswith("/" + name) for key in results)]
     lines = [
         "# Canaries", "",
         "Faults that are put into the library on purpose, and which lanes of the proof see them. `make canaries` runs this and",
@@ -226,7 +261,7 @@ def write_table(faults, results, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fast", action="store_true")
-    parser.add_argument("--lanes", default=",".join(BUILDS))
+    parser.add_argument("--lanes", default=",".join([*BUILDS, *MODELS]))
     parser.add_argument("--faults", default="")
     parser.add_argument("--seeds", type=int, default=0)
     parser.add_argument("--work", default=str(SOURCE / "build/canaries"))
@@ -268,7 +303,7 @@ def main():
             if fault:
                 results[f"{fault.name}/{lane.name}"] = {"seed": seed, "says": says, "must": must, "seeds": seeds}
     stored.write_text(json.dumps(results, indent=1, sort_keys=True))
-    whole = not options.fast and not wanted and len(lanes) == len(BUILDS)
+    whole = not options.fast and not wanted and len(lanes) == len(BUILDS) + len(MODELS)
     if options.table or whole:
         write_table(faults, results, pathlib.Path(options.table) if options.table else SOURCE / "docs/canaries.md")
     print("\n".join(f"FAILED  {line}" for line in bad) or f"canaries: {len(trials)} trials, all as they should be")

@@ -10,38 +10,70 @@
 #ifndef HPX_BROKEN_SWITCHES_H
 #define HPX_BROKEN_SWITCHES_H
 
-#define HPX_BROKEN_SWITCHES(X)                                                                                       \
-	X(NO_GRACE_PERIOD, "retired memory is used again at once", "oracle asan tsan")                               \
-	X(PLAIN_COUNT, "taking and dropping references is a plain load and a plain store", "oracle asan tsan")       \
-	X(PUBLISH_BEFORE_INIT, "a loading object can be found as if it were loaded", "oracle tsan")                  \
-	X(REMOVES_NEWER, "a death removes whatever is under its key by then", "oracle")                              \
-	X(CALLBACK_TWICE, "death is decided by a load and a store: two releases may both run it", "oracle")          \
-	X(RELAXED_RELEASE, "the last release orders nothing", "tsan")                                                \
-	X(INCREMENT_FROM_ZERO, "a dead object can be taken", "oracle asan tsan")                                     \
-	X(USE_AFTER_UNLOCK, "the section is left between finding an object and taking it", "tsan-strict")            \
-	X(RETIRE_BEFORE_UNLINK, "a record is retired before it is unlinked", "tsan-strict")                          \
-	X(CALLBACK_AND_CANCEL, "a callback starts by a load and a store: a drop may cancel it all the same", "oracle") \
-	X(FREEZE_MISSED, "a mover copies a home without freezing it", "oracle")                                      \
-	X(COPY_UNCHECKED, "a delayed mover does not look whether its home has been moved", "unit:table_core,table_stress,sd_release,py_wvd")                   \
-	X(SLOT_REUSED, "a slot is cleared whatever has become of it: the version is not compared", "oracle")         \
-	X(MISS_UNCHECKED, "a lookup that found nothing does not look whether the line has changed", "unit:table_core,table_stress,py_wvd")          \
-	X(CLAIM_TWICE, "GONE is set by a load and a store: two removers may both account for it", "oracle")          \
-	X(FENCED_UNREGISTERS, "a fenced load takes out the entry of its successor", "oracle")                        \
-	X(WAITER_EARLY, "who waited for a load takes its own reference after it has woken up", "oracle asan")        \
-	X(LOST_WAKEUP, "a joiner goes to sleep without looking whether the load is over", "oracle")                  \
-	X(CLOSE_MISSES_LATE, "a closed cache lets those join who come late", "unit:cl,cx_life")                                 \
-	X(BOUND_IGNORED, "creation does not wait at the bound on garbage", "oracle unit:cx_mem")                            \
-	X(STAMP_EARLY, "a batch is used again one grace period too early", "tsan-strict")                            \
-	X(BARRIER_EARLY, "dropping a handle does not wait for its callback", "oracle")                               \
-	X(NODE_REUSED, "a registration's node is offered for reuse before it is disarmed", "oracle")                 \
-	X(DEFERRED_TWICE, "deferred deaths are taken by a load and a store: two threads may run them", "oracle")     \
-	X(EXCLUSIVE_EARLY, "an exclusive key is free before the destructor has returned", "oracle")                  \
-	X(ITERATOR_PINS_TWO, "an iterator keeps the item before the current one alive", "unit:py_it,sd_cache")                      \
-	X(ITERATOR_PINS_NONE, "an iterator lets go of the current item", "oracle asan")                              \
-	X(RELAXED_COMMIT, "the end of a load orders nothing", "tsan")                                                \
-	X(RELAXED_PUBLISH, "putting an entry into its slot orders nothing", "tsan")                                  \
-	X(RELAXED_SIDE, "publishing a side record orders nothing", "tsan")                                           \
-	X(RELAXED_FIRED, "the end of a callback orders nothing", "tsan")                                             \
-	X(RELAXED_DONE, "the end of a grace period orders nothing", "tsan")
+#define HPX_BROKEN_SWITCHES(X) \
+	X(NO_GRACE_PERIOD, "retired memory is used again at once", \
+	  "oracle asan tsan model-pct:upgrade-death model-exhaustive:upgrade-death") \
+	X(PLAIN_COUNT, "taking and dropping references is a plain load and a plain store", \
+	  "oracle asan tsan model-races:counts") \
+	X(PUBLISH_BEFORE_INIT, "a loading object can be found as if it were loaded", \
+	  "oracle tsan model-pct:load-join model-exhaustive:load-join-two") \
+	X(REMOVES_NEWER, "a death removes whatever is under its key by then", \
+	  "oracle model-pct:death-put model-exhaustive:death-put") \
+	X(CALLBACK_TWICE, "death is decided by a load and a store: two releases may both run it", \
+	  "oracle model-pct:lookup-death,cascade") \
+	X(RELAXED_RELEASE, "the last release orders nothing", \
+	  "tsan model-races:last-release model-weak:last-release") \
+	X(INCREMENT_FROM_ZERO, "a dead object can be taken", \
+	  "oracle asan tsan model-pct:upgrade-death model-exhaustive:upgrade-death") \
+	X(USE_AFTER_UNLOCK, "the section is left between finding an object and taking it", \
+	  "tsan-strict asan model-pct:upgrade-death") \
+	X(RETIRE_BEFORE_UNLINK, "an object is retired before its entry is unlinked", \
+	  "model-pct:death-get-peek") \
+	X(CALLBACK_AND_CANCEL, "a callback starts by a load and a store: a drop may cancel it all the same", \
+	  "oracle model-pct:callback-cancel") \
+	X(FREEZE_MISSED, "a mover copies a home without freezing it", \
+	  "oracle model-pct:grow-replace,grow-death") \
+	X(COPY_UNCHECKED, "a delayed mover does not look whether its home has been moved", \
+	  "unit:sd_release model-pct:grow-death") \
+	X(SLOT_REUSED, "a slot is cleared whatever has become of it: the version is not compared", \
+	  "oracle model-pct:grow-death,grow-remove") \
+	X(MISS_UNCHECKED, "a lookup that found nothing does not look whether the line has changed", \
+	  "unit:table_stress model-pct:replace-look") \
+	X(CLAIM_TWICE, "GONE is set by a load and a store: two removers may both account for it", \
+	  "oracle model-pct:cache-removes,cache-remove-pop") \
+	X(FENCED_UNREGISTERS, "a fenced load takes out the entry of its successor", \
+	  "oracle model-pct:fence-put") \
+	X(WAITER_EARLY, "who waited for a load takes its own reference after it has woken up", \
+	  "oracle asan model-pct:load-die") \
+	X(LOST_WAKEUP, "a joiner goes to sleep without looking whether the load is over", \
+	  "oracle model-pct:load-join") \
+	X(CLOSE_MISSES_LATE, "a closed cache lets those join who come late", \
+	  "unit:cl,cx_life") \
+	X(BOUND_IGNORED, "creation does not wait at the bound on garbage", \
+	  "oracle unit:cx_mem model-pct:garbage-bound") \
+	X(STAMP_EARLY, "a batch is used again one grace period too early", \
+	  "tsan-strict asan model-pct:upgrade-death") \
+	X(BARRIER_EARLY, "dropping a handle does not wait for its callback", \
+	  "oracle model-pct:callback-barrier") \
+	X(NODE_REUSED, "a registration's node is offered for reuse before it is disarmed", \
+	  "oracle model-pct:callback-recycled") \
+	X(DEFERRED_TWICE, "deferred deaths are taken by a load and a store: two threads may run them", \
+	  "oracle model-pct:deferred-deaths model-exhaustive:deferred-deaths") \
+	X(EXCLUSIVE_EARLY, "an exclusive key is free before the destructor has returned", \
+	  "oracle model-pct:exclusive-death") \
+	X(ITERATOR_PINS_TWO, "an iterator keeps the item before the current one alive", \
+	  "unit:py_it,sd_cache model-pct:iterate-deaths") \
+	X(ITERATOR_PINS_NONE, "an iterator lets go of the current item", \
+	  "oracle asan model-pct:iterate-deaths") \
+	X(RELAXED_COMMIT, "the end of a load orders nothing", \
+	  "tsan model-races:load-join model-weak:load-join") \
+	X(RELAXED_PUBLISH, "putting an entry into its slot orders nothing", \
+	  "tsan model-races:publish model-weak:publish") \
+	X(RELAXED_SIDE, "publishing a side record orders nothing", \
+	  "tsan model-races:weak-share model-weak:weak-share") \
+	X(RELAXED_FIRED, "the end of a callback orders nothing", \
+	  "tsan model-races:callback-cancel-two") \
+	X(RELAXED_DONE, "the end of a grace period orders nothing", \
+	  "tsan")
 
 #endif
