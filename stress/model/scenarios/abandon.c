@@ -385,7 +385,8 @@ SCENARIO(close_get, "close-get", "a cache closes while two threads get", struct 
 SCENARIO(close_load, "close-load", "a cache closes while one thread gets", struct aband, setup, close_finish, 2,
 	 get_closed_0, close_it);
 
-/* Who joins is let go by the closing, early or late: the loader here ends only when somebody has been. */
+/* Who joins is let go by the closing, early or late: the loader here ends only when somebody has been. By time: nothing but
+ * that tells the loader of the closing. */
 static int outlasts(struct kit *k, struct item *item, unsigned key, hapax_load_error *error)
 {
 	struct aband *s = (struct aband *)k;
@@ -414,7 +415,7 @@ static void get_released(void *state)
 	s->released = true;
 }
 
-SCENARIO(close_late, "close-late", "a cache closes while a load goes on that another thread joins", struct aband,
+SCENARIO_IN_TIME(close_late, "close-late", "a cache closes while a load goes on that another thread joins", struct aband,
 	 late_setup, close_finish, 0, get_released, get_released, close_it);
 
 /* A cache ends while it loads: the end waits for the loader. Only then: a call that has not begun may come too late. */
