@@ -26,19 +26,19 @@
 	X(INCREMENT_FROM_ZERO, "a dead object can be taken", \
 	  "oracle asan tsan model-pct:upgrade-death model-exhaustive:upgrade-death") \
 	X(USE_AFTER_UNLOCK, "the section is left between finding an object and taking it", \
-	  "tsan-strict asan model-pct:upgrade-death") \
+	  "model-pct:upgrade-death asan") \
 	X(RETIRE_BEFORE_UNLINK, "an object is retired before its entry is unlinked", \
 	  "model-pct:death-get-peek") \
 	X(CALLBACK_AND_CANCEL, "a callback starts by a load and a store: a drop may cancel it all the same", \
 	  "oracle model-pct:callback-cancel") \
 	X(FREEZE_MISSED, "a mover copies a home without freezing it", \
-	  "oracle model-pct:grow-replace,grow-death") \
+	  "model-pct:grow-replace,grow-death oracle") \
 	X(COPY_UNCHECKED, "a delayed mover does not look whether its home has been moved", \
-	  "unit:sd_release model-pct:grow-death") \
+	  "model-pct:grow-death unit:sd_release") \
 	X(SLOT_REUSED, "a slot is cleared whatever has become of it: the version is not compared", \
 	  "oracle model-pct:grow-death,grow-remove") \
 	X(MISS_UNCHECKED, "a lookup that found nothing does not look whether the line has changed", \
-	  "unit:table_stress model-pct:replace-look") \
+	  "model-pct:replace-look unit:table_stress") \
 	X(CLAIM_TWICE, "GONE is set by a load and a store: two removers may both account for it", \
 	  "oracle model-pct:cache-removes,cache-remove-pop") \
 	X(FENCED_UNREGISTERS, "a fenced load takes out the entry of its successor", \
@@ -46,9 +46,9 @@
 	X(WAITER_EARLY, "who waited for a load takes its own reference after it has woken up", \
 	  "oracle asan model-pct:load-die") \
 	X(LOST_WAKEUP, "a joiner goes to sleep without looking whether the load is over", \
-	  "oracle model-pct:load-join") \
+	  "model-pct:load-join oracle") \
 	X(CLOSE_MISSES_LATE, "a closed cache lets those join who come late", \
-	  "unit:cl,cx_life") \
+	  "spin") \
 	X(BOUND_IGNORED, "creation does not wait at the bound on garbage", \
 	  "oracle unit:cx_mem model-pct:garbage-bound") \
 	X(STAMP_EARLY, "a batch is used again one grace period too early", \
@@ -56,7 +56,7 @@
 	X(BARRIER_EARLY, "dropping a handle does not wait for its callback", \
 	  "oracle model-pct:callback-barrier") \
 	X(NODE_REUSED, "a registration's node is offered for reuse before it is disarmed", \
-	  "oracle model-pct:callback-recycled") \
+	  "model-pct:callback-recycled") \
 	X(DEFERRED_TWICE, "deferred deaths are taken by a load and a store: two threads may run them", \
 	  "oracle model-pct:deferred-deaths model-exhaustive:deferred-deaths") \
 	X(EXCLUSIVE_EARLY, "an exclusive key is free before the destructor has returned", \
@@ -72,7 +72,7 @@
 	X(RELAXED_SIDE, "publishing a side record orders nothing", \
 	  "tsan model-races:weak-share model-weak:weak-share") \
 	X(RELAXED_FIRED, "the end of a callback orders nothing", \
-	  "tsan model-races:callback-cancel-two") \
+	  "model-races:callback-cancel-two") \
 	X(RELAXED_DONE, "the end of a grace period orders nothing", \
 	  "tsan")
 
