@@ -91,6 +91,13 @@ if(TARGET hapax-stress AND HAPAX_STRESS)
 	set_tests_properties(stress.model_scenarios PROPERTIES TIMEOUT 1200)
 endif()
 
+# The torture, under sanitizers.
+if(TARGET hapax-torture)
+	add_test(NAME stress.torture_sanitized COMMAND hapax-torture --seconds 6 --seed 4)
+	set_tests_properties(stress.torture_sanitized PROPERTIES LABELS stress TIMEOUT 300 PROCESSORS 2
+		ENVIRONMENT "${HAPAX_TEST_ENVIRONMENT}")
+endif()
+
 # Every public header alone, as C11 and as C++17.
 file(GLOB headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/hapax/*.h)
 set(c_units)
