@@ -44,9 +44,9 @@ torture: deps
 	@cmake --preset release >/dev/null
 	@cmake --preset tsan >/dev/null
 	@cmake --build build/release -j $(JOBS) --target hapax-stress
-	@cmake --build build/tsan -j $(JOBS) --target hapax-stress
-	build/release/bin/hapax-stress torture --seconds $(TORTURE_SECONDS)
-	build/tsan/bin/hapax-stress torture --seconds $(TORTURE_SECONDS)
+	@cmake --build build/tsan -j $(JOBS) --target hapax-torture
+	build/release/bin/hapax-stress torture --seconds $(TORTURE_SECONDS) --full
+	build/tsan/bin/hapax-torture --seconds $(TORTURE_SECONDS)
 
 check: deps
 	@JOBS=$(JOBS) scripts/check.sh release asan tsan
