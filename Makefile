@@ -45,7 +45,9 @@ torture: deps
 	@cmake --preset tsan >/dev/null
 	@cmake --build build/release -j $(JOBS) --target hapax-stress
 	@cmake --build build/tsan -j $(JOBS) --target hapax-torture
-	build/release/bin/hapax-stress torture --seconds $(TORTURE_SECONDS) --full
+	build/release/bin/hapax-stress torture --with fork,signals --seconds 60 --full
+	build/release/bin/hapax-stress torture --with short-threads,signals --seconds 60 --full
+	build/release/bin/hapax-stress torture --seconds $(TORTURE_SECONDS)
 	build/tsan/bin/hapax-torture --seconds $(TORTURE_SECONDS)
 
 check: deps
