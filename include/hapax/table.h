@@ -6,8 +6,8 @@
  * number of keys. get, contains and the removal of a dead object's entries take no lock. Iteration is weakly
  * consistent: what is present throughout is yielded exactly once, through any number of resizes.
  *
- * Section, for every call here: outside. User code is never called under a lock; `hash` and `equal` are called inside
- * a read section (slow ones delay reclamation, nothing else).
+ * Section, for every call here: outside. User code is never called under a lock; `equal` is called inside a
+ * read section (a slow one delays reclamation, nothing else), and so is `hash` by the gets of a cache.
  */
 #ifndef HAPAX_TABLE_H
 #define HAPAX_TABLE_H
