@@ -40,7 +40,7 @@
 	X(MISS_UNCHECKED, "a lookup that found nothing does not look whether the line has changed", \
 	  "model-pct:replace-look unit:table_stress") \
 	X(CLAIM_TWICE, "GONE is set by a load and a store: two removers may both account for it", \
-	  "oracle model-pct:cache-removes,cache-remove-pop") \
+	  "model-pct:cache-removes,cache-remove-pop oracle") \
 	X(FENCED_UNREGISTERS, "a fenced load takes out the entry of its successor", \
 	  "oracle model-pct:fence-put") \
 	X(WAITER_EARLY, "who waited for a load takes its own reference after it has woken up", \
@@ -52,9 +52,9 @@
 	X(BOUND_IGNORED, "creation does not wait at the bound on garbage", \
 	  "oracle unit:cx_mem model-pct:garbage-bound") \
 	X(STAMP_EARLY, "a batch is used again one grace period too early", \
-	  "tsan-strict asan model-pct:upgrade-death") \
+	  "tsan-strict model-pct:upgrade-death") \
 	X(BARRIER_EARLY, "dropping a handle does not wait for its callback", \
-	  "oracle model-pct:callback-barrier") \
+	  "model-pct:callback-barrier oracle") \
 	X(NODE_REUSED, "a registration's node is offered for reuse before it is disarmed", \
 	  "model-pct:callback-recycled") \
 	X(DEFERRED_TWICE, "deferred deaths are taken by a load and a store: two threads may run them", \
@@ -74,6 +74,6 @@
 	X(RELAXED_FIRED, "the end of a callback orders nothing", \
 	  "model-races:callback-cancel-two") \
 	X(RELAXED_DONE, "the end of a grace period orders nothing", \
-	  "tsan")
+	  "tsan-strict")
 
 #endif
