@@ -584,10 +584,14 @@ init {
 		do
 		:: i < NW ->
 			/* Workers differ in their numbers only: every combination of first operations, in one order. */
+#ifdef PLAN /* or one combination, a digit for each */
+			what = (i == 0 -> PLAN / 100 : (i == 1 -> PLAN / 10 % 10 : PLAN % 10));
+#else
 			do
 			:: what < CHOICES - 1 -> what++
 			:: break
 			od;
+#endif
 			run worker(i, what);
 			i++
 		:: else -> break
