@@ -7,7 +7,7 @@ MODEL_SEEDS ?= 100000
 MODEL_ARGS ?=
 JOBS ?= $(shell nproc)
 
-.PHONY: demo check bench torture model release debug tsan asan canaries fuzz tsan-lanes install clean format-check deps help
+.PHONY: demo check bench torture model release debug tsan asan canaries fuzz tsan-lanes coverage install clean format-check deps help
 .NOTPARALLEL:
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make canaries      faults put in on purpose, and which lanes catch them: writes docs/canaries.md"
 	@echo "make tsan-lanes    the storm and the unit tests under ThreadSanitizer by clang 14, clang 19 and gcc, 20 seeds each"
 	@echo "make fuzz          libFuzzer on tables, caches and parsers, FUZZ_SECONDS each"
+	@echo "make coverage      what the tests run of lib/, by file (docs/coverage.md)"
 	@echo "make install       PREFIX=$(PREFIX), DESTDIR honoured"
 
 deps:
@@ -64,6 +65,9 @@ canaries: deps
 
 fuzz: deps
 	@JOBS=$(JOBS) FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) scripts/fuzz.sh
+
+coverage: deps
+	@JOBS=$(JOBS) scripts/coverage.sh $(COVERAGE_ARGS)
 
 install: deps
 	@cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null

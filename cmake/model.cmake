@@ -3,7 +3,7 @@
 # of ours (stress/model/), its calls to libc redirected, and all of it one object with one global name, so that it lives
 # beside the library proper in hapax-stress. Sets HAPAX_MODEL_OBJECT; empty where the compiler does not play along.
 set(HAPAX_MODEL_OBJECT)
-if(HAPAX_SANITIZE)
+if(HAPAX_SANITIZE OR HAPAX_COVERAGE)
 	return()
 endif()
 

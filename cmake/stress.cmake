@@ -35,15 +35,16 @@ if(URCU_MEMB_FOUND)
 	target_link_libraries(hapax-stress PRIVATE ${URCU_MEMB_LINK_LIBRARIES})
 endif()
 
-# The torture alone, for the presets with sanitizers.
-if(HAPAX_SANITIZE)
+# The torture alone, for the presets with sanitizers and for coverage.
+if(HAPAX_SANITIZE OR HAPAX_COVERAGE)
 	file(GLOB torture_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/stress/torture/*.c
 		${PROJECT_SOURCE_DIR}/stress/harness/*.c)
 	add_executable(hapax-torture ${torture_sources})
 	target_compile_definitions(hapax-torture PRIVATE _GNU_SOURCE HPX_TORTURE_ALONE)
 	target_include_directories(hapax-torture PRIVATE ${PROJECT_SOURCE_DIR}/stress)
 	target_include_directories(hapax-torture SYSTEM PRIVATE ${STRESS_INCLUDE_DIRS} ${URCU_INCLUDE_DIRS})
-	target_link_libraries(hapax-torture PRIVATE hapax_warnings hapax_build hapax_static ${STRESS_LINK_LIBRARIES}
+	target_link_libraries(hapax-torture PRIVATE hapax_warnings hapax_build
+		$<IF:$<BOOL:${HAPAX_COVERAGE}>,hapax_testing,hapax_static> ${STRESS_LINK_LIBRARIES}
 		Threads::Threads m)
 	if(URCU_MEMB_FOUND)
 		target_compile_definitions(hapax-torture PRIVATE HAVE_URCU_MEMB)

@@ -120,7 +120,7 @@ endforeach()
 
 # The C++ handles.
 add_executable(handles ${PROJECT_SOURCE_DIR}/tests/api/handles.cpp)
-target_link_libraries(handles PRIVATE hapax_warnings hapax_build hapax)
+target_link_libraries(handles PRIVATE hapax_warnings hapax_build $<IF:$<BOOL:${HAPAX_COVERAGE}>,hapax_testing,hapax>)
 add_test(NAME api.handles COMMAND handles)
 set_tests_properties(api.handles PROPERTIES LABELS api TIMEOUT 60 ENVIRONMENT "${HAPAX_TEST_ENVIRONMENT}")
 

@@ -4,7 +4,7 @@
 set -eu
 
 packages=(cmake ninja-build gcc g++ pkg-config python3 git make
-	clang-19 libclang-rt-19-dev clang-14 libclang-rt-14-dev
+	clang-19 llvm-19 libclang-rt-19-dev clang-14 libclang-rt-14-dev
 	liburcu-dev libck-dev libxxhash-dev
 	libcmocka-dev libsqlite3-dev libssl-dev libzstd-dev libjson-c-dev libtbb-dev
 	zstd sqlite3 coreutils)
