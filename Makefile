@@ -7,7 +7,7 @@ MODEL_SEEDS ?= 100000
 MODEL_ARGS ?=
 JOBS ?= $(shell nproc)
 
-.PHONY: demo check bench torture model release debug tsan asan canaries fuzz tsan-lanes coverage install clean format-check deps help
+.PHONY: demo check bench torture model release debug tsan asan canaries fuzz tsan-lanes coverage spin aarch64 install clean format-check deps help
 .NOTPARALLEL:
 
 help:
@@ -17,6 +17,8 @@ help:
 	@echo "make model         the sources under a deterministic scheduler: MODEL_SEEDS=$(MODEL_SEEDS) per scenario and depth"
 	@echo "make bench         measurements, peers beside us"
 	@echo "make debug|asan|tsan|release     one build with its tests"
+	@echo "make spin          models of the protocols, searched exhaustively, in all their sizes"
+	@echo "make aarch64       cross compiled: unit tests and a short torture under qemu-user, and a look at the code"
 	@echo "make canaries      faults put in on purpose, and which lanes catch them: writes docs/canaries.md"
 	@echo "make tsan-lanes    the storm and the unit tests under ThreadSanitizer by clang 14, clang 19 and gcc, 20 seeds each"
 	@echo "make fuzz          libFuzzer on tables, caches and parsers, FUZZ_SECONDS each"
@@ -59,6 +61,12 @@ release debug asan tsan: deps
 
 tsan-lanes: deps
 	@JOBS=$(JOBS) scripts/tsan-lanes.sh -u
+
+spin: deps
+	@stress/spin/run.py --full --work build/spin
+
+aarch64: deps
+	@JOBS=$(JOBS) scripts/aarch64.sh
 
 canaries: deps
 	@JOBS=$(JOBS) stress/broken/run.py

@@ -35,7 +35,7 @@ typedef block {
 	byte stamp;    /* of a batch; 0: on the stack of deferred functions */
 };
 block b[NB];
-byte started, done, want;      /* hpx_gp_started, hpx_gp_done, want in lib/reclaim/grace.c */
+byte started = 1, done = 1, want = 1; /* hpx_gp_started, hpx_gp_done, want in lib/reclaim/grace.c */
 bool deferred;                 /* something is on the stack */
 bool unworked;
 bool sleeping;                 /* the futex word */
@@ -118,7 +118,9 @@ inline retire(x)
 	:: gp_stamp();
 		d_step { b[x].stamp = stamp; stamp = 0 }
 	fi;
-#ifndef BROKEN_SLEEP_UNNOTICED
+#ifdef BROKEN_SLEEP_UNNOTICED
+	skip
+#else
 	wake_sleeper()
 #endif
 }
@@ -168,17 +170,11 @@ inline admit()
 	:: else ->
 		waiters++;
 		do
-#ifdef BROKEN_ROOM_UNSEEN
-		:: garbage < BOUND -> break
-		:: garbage >= BOUND ->
-			event = room;
-#else
 		:: atomic { event = room };
 			if
 			:: garbage < BOUND -> break
 			:: else
 			fi;
-#endif
 			gp_stamp();
 			stamp = 0;
 			wake_sleeper(); /* mirrors hpx_gp_hurry() in lib/reclaim/grace.c */
@@ -197,15 +193,24 @@ inline admit()
 proctype worker(byte me)
 {
 	byte left = OPS, x, i, stamp, seen, event;
-	bool ok;
+	bool ok, inside;
 
 	do
 	:: left > 0 ->
 		left--;
 		if
 		:: read_lock(); read_unlock()
-		:: admit(); retire(me * OPS + left)
-		:: admit(); read_lock(); retire(me * OPS + left); read_unlock()
+		:: true ->
+			admit();
+			if
+			:: read_lock(); inside = 1
+			:: inside = 0
+			fi;
+			retire(me * OPS + left);
+			if
+			:: inside -> read_unlock(); inside = 0
+			:: else
+			fi
 		fi
 	:: left == 0 -> break
 	od;
@@ -255,7 +260,7 @@ inline gp_run()
 	done = number
 }
 
-/* mirrors hpx_gp_work() in lib/reclaim/grace.c: hpx_pool_harvest() in lib/reclaim/pool.c, then run_ready() */
+/* mirrors hpx_gp_work() in lib/reclaim/grace.c: run_ready() there, and hpx_pool_harvest() in lib/reclaim/pool.c */
 inline gp_work()
 {
 	unworked = 0;

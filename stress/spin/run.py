@@ -14,13 +14,13 @@ MODELS = {
     "weak": (["-DOPS=1"], [""], {k: "" for k in (
         "CALLBACK_AND_CANCEL BARRIER_EARLY NODE_REUSED CLAIM_TWICE LOST_WAKEUP").split()}),
     "table": (["-DNW=2", "-DKEYS=1 -DNE=3 -DNSLOT=2 -DPLAN=235"], ["-DKEYS=1 -DNE=3 -DNSLOT=2", "-DNW=2 -DOPS=2 -DKEYS=1"],
-        {k: "" for k in (
-        "NO_GRACE_PERIOD FREEZE_MISSED COPY_UNCHECKED SLOT_REUSED MISS_UNCHECKED CLAIM_TWICE").split()} | {"REMOVES_NEWER": "-DNW=2"}),
+        {k: "-DNW=2" for k in (
+        "NO_GRACE_PERIOD REMOVES_NEWER FREEZE_MISSED COPY_UNCHECKED SLOT_REUSED MISS_UNCHECKED CLAIM_TWICE").split()}),
     "flight": (["-DNW=2", "-DPLAN=33"], ["-DPLAN=133", "-DPLAN=333", ""], {
         "WAITER_EARLY": "", "LOST_WAKEUP": "", "PUBLISH_BEFORE_INIT": "",
         "FENCED_UNREGISTERS": "-DPLAN=133", "CLOSE_MISSES_LATE": "-DPLAN=33"}),
-    "reclaim": (["-DOPS=1"], ["-DNW=2 -DOPS=2"], {k: "-DOPS=1" for k in (
-        "STAMP_EARLY NO_GRACE_PERIOD BOUND_IGNORED LOOK_THEN_SLEEP SLEEP_UNNOTICED").split()}),
+    "reclaim": (["-DNW=2 -DOPS=1"], ["-DOPS=1"], {k: "-DNW=2 -DOPS=1" for k in (
+        "STAMP_EARLY NO_GRACE_PERIOD LOOK_THEN_SLEEP SLEEP_UNNOTICED").split()} | {"BOUND_IGNORED": "-DNW=2 -DOPS=2"}),
 }
 
 
