@@ -75,7 +75,6 @@ struct hpx_table {
 	hpx_u32 want;      /* log2 of the homes the next put should try to get, or 0 */
 	hpx_u32 refs;
 	hpx_u32 ended;
-	hpx_u64 probe;     /* where the next shrink check or pop looks */
 	HPX_ATOMIC(struct hpx_chain *) chains; /* all of them, to free them with the table */
 	void (*collected)(void *ctx);
 	void *collected_ctx;

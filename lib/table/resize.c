@@ -409,22 +409,6 @@ static bool move_on(struct hpx_table *t, unsigned steps)
 	return more;
 }
 
-bool hpx_table_maintain(struct hpx_table *t, unsigned steps)
-{
-	uint32_t bits;
-
-	hpx_read_lock();
-	struct hpx_array *a = hpx_load_acquire(&t->root); /* order: -> TABLE.ROOT acquire */
-
-	if (!hpx_load_acquire(&a->next)) /* order: -> TABLE.NEXT acquire */
-		hpx_consider_shrinking(t, a, (size_t)hpx_add_relaxed(&t->probe, 977)); /* order: relaxed; where to sample */
-	hpx_read_unlock();
-	bits = hpx_load_relaxed(&t->want); /* order: relaxed; a hint */
-	if (bits && bits != HPX_WANT_ROOM && hpx_cas_relaxed(&t->want, &bits, 0)) /* order: relaxed; a hint */
-		hpx_array_append(t, bits);
-	return move_on(t, steps);
-}
-
 bool hpx_table_resize(struct hpx_table *t, int delta)
 {
 	unsigned bits, load;

@@ -137,8 +137,6 @@ void hpx_table_end(struct hpx_table *t, void (*claimed)(void *e, uint64_t word, 
 /* The hook of borrowed keys, once per stored key: for the `freed` of classes with embedded entries. */
 void hpx_table_release_key(const hapax_key_ops *ops, void *e);
 
-/* Bounded housekeeping: shrink check and moving. True: more to do. Called by puts; offered for maintenance. */
-bool hpx_table_maintain(struct hpx_table *t, unsigned steps);
 /* Self-check at quiescence, forced resizing, geometry: for tests. */
 int hpx_table_check(struct hpx_table *t, char *message, size_t size, size_t *entries);
 bool hpx_table_resize(struct hpx_table *t, int delta);
