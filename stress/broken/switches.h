@@ -60,7 +60,7 @@
 	X(DEFERRED_TWICE, "deferred deaths are taken by a load and a store: two threads may run them", \
 	  "oracle model-pct:deferred-deaths model-exhaustive:deferred-deaths") \
 	X(EXCLUSIVE_EARLY, "an exclusive key is free before the destructor has returned", \
-	  "oracle model-pct:exclusive-death") \
+	  "model-pct:exclusive-death oracle") \
 	X(ITERATOR_PINS_TWO, "an iterator keeps the item before the current one alive", \
 	  "unit:py_it,sd_cache model-pct:iterate-deaths") \
 	X(ITERATOR_PINS_NONE, "an iterator lets go of the current item", \

@@ -4,6 +4,7 @@
  * there is no other object of its key, held or not.
  */
 #include <string.h>
+#include <unistd.h>
 
 #include "torture/torture/parts.h"
 
@@ -26,6 +27,8 @@ static void destroy(void *object, void *arg)
 
 	(void)arg;
 	linger(2);
+	if (!roll(16)) /* long enough for others to come and wait */
+		usleep(200);
 	if (s->magic != MAGIC)
 		violation("exclusive: destructor of something that is no object");
 	s->magic = 0;
