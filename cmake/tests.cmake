@@ -60,9 +60,10 @@ function(hapax_test_program source kind)
 	endif()
 	set(list ${CMAKE_CURRENT_BINARY_DIR}/tests/${target}.cmake)
 	string(REPLACE ";" "|" environment "${HAPAX_TEST_ENVIRONMENT}")
+	string(REPLACE ";" "|" emulator "${CMAKE_CROSSCOMPILING_EMULATOR}")
 	add_custom_command(TARGET ${target} POST_BUILD BYPRODUCTS ${list}
 		COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:${target}> -DPREFIX=${kind}.${name} -DLABEL=${kind}
-			"-DENVIRONMENT=${environment}" -DOUTPUT=${list} -P ${PROJECT_SOURCE_DIR}/cmake/discover.cmake VERBATIM)
+			"-DENVIRONMENT=${environment}" "-DEMULATOR=${emulator}" -DOUTPUT=${list} -P ${PROJECT_SOURCE_DIR}/cmake/discover.cmake VERBATIM)
 	# until it is built there is one test that says so
 	set(include ${CMAKE_CURRENT_BINARY_DIR}/tests/${target}-include.cmake)
 	file(WRITE ${include} "if(EXISTS \"${list}\")\n\tinclude(\"${list}\")\nelse()\n"
