@@ -565,7 +565,8 @@ enum { ARENA = 64 << 20 };
 static int arena_ctx;
 static void *arena_alloc(size_t size, size_t align, void *ctx)
 {
-	size_t at = (arena_used + align - 1) & ~(align - 1);
+	/* addresses are aligned, not offsets: the arena itself is to a page only */
+	size_t at = ((((uintptr_t)arena + arena_used + align - 1) & ~(uintptr_t)(align - 1)) - (uintptr_t)arena);
 
 	CHECK_PTR(ctx, &arena_ctx);
 	CHECK(align >= 16 && !(align & (align - 1)));
