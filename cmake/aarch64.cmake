@@ -4,6 +4,7 @@ set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
 set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)
+set(HAPAX_LD aarch64-linux-gnu-ld.bfd CACHE STRING "")
 
 set(HAPAX_SYSROOT "$ENV{HAPAX_SYSROOT}" CACHE PATH "Root of the unpacked packages")
 list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES HAPAX_SYSROOT)
