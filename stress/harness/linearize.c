@@ -35,7 +35,11 @@ static bool apply(const struct hpx_lin_step *step, struct hpx_lin_state *state)
 		if (e->result)
 			state->present = 0;
 		return true;
-	case HPX_LIN_GET_OR_PUT: /* D-5, L7: an insertion fences the load under way */
+	case HPX_LIN_GET_OR_PUT: /* D-5, L7: an insertion fences the load under way, and may do so a moment before */
+		if (step->part == HPX_LIN_START) {
+			state->flight = 0;
+			return true;
+		}
 		if (e->result != (present ? present : e->arg))
 			return false;
 		state->present = (uint16_t)e->result;
@@ -284,6 +288,8 @@ static bool add(struct hpx_lin_space *space, unsigned lane, const struct hpx_lin
 			(struct hpx_lin_step){e, HPX_LIN_START, e->call, e->begin ? e->begin : e->ret};
 		space->step[lane][(*n)++] = (struct hpx_lin_step){e, HPX_LIN_COMMIT, e->end ? e->end : e->call, e->ret};
 	} else {
+		if (e->op == HPX_LIN_GET_OR_PUT && e->result == e->arg)
+			space->step[lane][(*n)++] = (struct hpx_lin_step){e, HPX_LIN_START, e->call, e->ret};
 		space->step[lane][(*n)++] = (struct hpx_lin_step){e, HPX_LIN_WHOLE, e->call, e->ret};
 	}
 	return true;

@@ -12,6 +12,8 @@
  *      call ............................................. return                  a get that joins, hits or misses
  *           [                    one instant                    ]
  *
+ * A get_or_put that inserts has two as well: it fences a load under way, and then what it inserts is there to be seen.
+ *
  * What is checked: the sequential map with its laws is apply() in linearize.c, once. Beside it, that no object is
  * returned when all who held it have given it back (L1).
  *

@@ -26,7 +26,6 @@ struct hpx_rounds {
 	enum hpx_subject subject;
 	unsigned threads; /* 2 to HPX_ROUND_THREADS */
 	uint64_t first, rounds, seed; /* numbers of rounds: first, first + 1, ... */
-	bool all; /* get_or_put beside loads too (rounds.c, allowed()) */
 	/* Judges one history; false: no more rounds. On the calling thread. */
 	bool (*judge)(struct hpx_rounds *r, struct hpx_history *history, uint64_t round);
 	void *ctx;

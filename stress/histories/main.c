@@ -15,7 +15,6 @@ enum { TRIES = 2, ENOUGH = 2000 };
 struct settings {
 	const char *json;
 	uint64_t histories, threads, seed, first;
-	bool all;
 };
 
 struct verdicts {
@@ -39,8 +38,6 @@ static int parse(struct settings *settings, int argc, char **argv)
 		 "threads, at most (default 4); each round has two or more"},
 		{"seed", HPX_OPTION_NUMBER, &settings->seed, 0, 0, "N", "of all random choices (default: random)"},
 		{"first", HPX_OPTION_NUMBER, &settings->first, 1, 0, "N", "number of the first round (default 1)"},
-		{"all", HPX_OPTION_FLAG, &settings->all, 0, 0, NULL,
-		 "get_or_put beside loads in one round too, where the order has a gap"},
 		{"json", HPX_OPTION_TEXT, &settings->json, 0, 0, "FILE",
 		 "write the result as JSON; '-': standard output"},
 		{NULL, HPX_OPTION_FLAG, NULL, 0, 0, NULL, NULL},
@@ -218,7 +215,6 @@ static int play(struct verdicts *v, hapax_env *env, enum hpx_subject subject, st
 		.first = settings->first,
 		.rounds = settings->histories / HPX_SUBJECTS + (subject < settings->histories % HPX_SUBJECTS),
 		.seed = settings->seed,
-		.all = settings->all,
 		.judge = judge,
 		.ctx = v,
 	};

@@ -365,27 +365,15 @@ static void call(struct player *p, enum hpx_lin_op op, unsigned k)
 /* ---- rounds ------------------------------------------------------------------------------------------------------------ */
 
 /*
- * Two things are left out, for hapax does not promise L7 to the letter there:
- *
- * get_or_put beside loads of the same key (unless asked for): it fences the load a moment before its object is seen, so
- * the load's caller may come back in between and miss. Rounds on caches have one of the two.
- *
- * clear with a comparison of the user's: it may meet a key a second time, when that was put again meanwhile, and remove
- * it twice (table/iterate.c tells why). Half of the subjects have one, the other half has clear.
+ * One thing is left out, for hapax does not promise L7 to the letter there: clear with a comparison of the user's. It may
+ * meet a key a second time, when that was put again meanwhile, and remove it twice (table/iterate.c tells why). Half of
+ * the subjects have one, the other half has clear.
  */
 static enum hpx_lin_op allowed(const struct play *play, enum hpx_lin_op op)
 {
-	bool loads = play->cache && play->round & 1;
-
 	if (op == HPX_LIN_CLEAR && own_equality(play->rounds->subject))
 		return HPX_LIN_REMOVE;
-	if (op == HPX_LIN_LOAD && !play->cache)
-		return HPX_LIN_GET;
-	if (play->rounds->all)
-		return op;
-	if (op == HPX_LIN_GET_OR_PUT && loads)
-		return HPX_LIN_LOAD;
-	return op == HPX_LIN_LOAD && !loads ? HPX_LIN_GET_OR_PUT : op;
+	return op == HPX_LIN_LOAD && !play->cache ? HPX_LIN_GET : op;
 }
 
 static enum hpx_lin_op draw(struct player *p)

@@ -197,8 +197,9 @@ struct slow {
 	uint64_t from, by; /* of object 1; the others are held for ever */
 };
 
-static unsigned instants(const struct hpx_lin_event *e) { return e->loaded ? 2 : 1; }
-static uint64_t opens(const struct hpx_lin_event *e, unsigned k) { return k ? e->end : e->call; }
+static bool inserts(const struct hpx_lin_event *e) { return e->op == HPX_LIN_GET_OR_PUT && e->result == e->arg; }
+static unsigned instants(const struct hpx_lin_event *e) { return e->loaded || inserts(e) ? 2 : 1; }
+static uint64_t opens(const struct hpx_lin_event *e, unsigned k) { return k && e->loaded ? e->end : e->call; }
 static uint64_t closes(const struct hpx_lin_event *e, unsigned k) { return e->loaded && !k ? e->begin : e->ret; }
 
 /* The map: what is there, which load may still install. Returns false if `e` cannot have its result here. */
@@ -209,6 +210,10 @@ static bool happens(const struct hpx_lin_event *e, unsigned k, unsigned *there, 
 		   (e->op == HPX_LIN_REMOVE_IF && *there == e->arg);
 	unsigned before = *there, now = put ? e->arg : before;
 
+	if (inserts(e) && k == 0) { /* the loads under way are fenced, nothing else is seen of it yet */
+		*loading = 0;
+		return true;
+	}
 	if (e->op == HPX_LIN_LOAD && e->loaded && k == 0) {
 		if (*there || *loading)
 			return false;

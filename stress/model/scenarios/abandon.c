@@ -380,7 +380,7 @@ static void close_it(void *state)
 	s->closed = 1;
 }
 
-SCENARIO(close_get, "close-get", "a cache closes while two threads get", struct aband, setup, close_finish, 1,
+SCENARIO_IN_TIME(close_get, "close-get", "a cache closes while two threads get", struct aband, setup, close_finish, 1,
 	 get_closed_0, get_closed_1, close_it);
 SCENARIO(close_load, "close-load", "a cache closes while one thread gets", struct aband, setup, close_finish, 2,
 	 get_closed_0, close_it);
