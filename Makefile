@@ -3,6 +3,7 @@
 PREFIX ?= /usr/local
 DEMO_ARGS ?=
 TORTURE_SECONDS ?= 600
+TORTURE_MODEL_SEEDS ?= 10000000
 MODEL_SEEDS ?= 100000
 MODEL_ARGS ?=
 JOBS ?= $(shell nproc)
@@ -13,7 +14,8 @@ JOBS ?= $(shell nproc)
 help:
 	@echo "make demo          an open-file cache over this machine's own files, with its promises proved at the end"
 	@echo "make check         everything quick: tests plain and under the sanitizers, lint, installation, canaries"
-	@echo "make torture       the whole cache under load for TORTURE_SECONDS, in the tsan build too"
+	@echo "make torture       the whole cache under load for TORTURE_SECONDS, in the tsan build too; then the model with"
+	@echo "                   TORTURE_MODEL_SEEDS=$(TORTURE_MODEL_SEEDS) per scenario and depth, which takes days"
 	@echo "make model         the sources under a deterministic scheduler: MODEL_SEEDS=$(MODEL_SEEDS) per scenario and depth"
 	@echo "make bench         measurements, peers beside us"
 	@echo "make debug|asan|tsan|release     one build with its tests"
@@ -52,6 +54,7 @@ torture: deps
 	build/release/bin/hapax-stress torture --with short-threads,signals --seconds 60 --full
 	build/release/bin/hapax-stress torture --seconds $(TORTURE_SECONDS)
 	build/tsan/bin/hapax-torture --seconds $(TORTURE_SECONDS)
+	build/release/bin/hapax-stress model --scenario scenarios --mode pct --seeds $(TORTURE_MODEL_SEEDS)
 
 check: deps
 	@JOBS=$(JOBS) scripts/check.sh release asan tsan
