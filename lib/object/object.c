@@ -23,7 +23,6 @@
 
 #include "base/poison.h"
 #include "object/internal.h"
-#include "object/side.h"
 
 #define GRAIN 16
 #define ROOM_SHIFT 5
@@ -196,40 +195,6 @@ int hpx_object_new(struct hpx_class *c, size_t keyed, size_t payload, uint64_t d
 	hpx_count(&c->counters, HPX_CLASS_BORN, 1);
 	*out = o;
 	return 0;
-}
-
-void hpx_object_discard(struct hpx_object *o, size_t keyed)
-{
-	/* order: OBJECT.LAYOUT relaxed; these bits are constant from birth */
-	uint64_t count = hpx_load_relaxed(&o->count);
-	struct hpx_class *c = hpx_class_of(o);
-	struct hpx_side *side = hpx_side_of(o);
-	hapax_env *env = c->env;
-	struct large *large;
-	bool fired = false;
-	size_t size;
-	void *block;
-
-	HPX_ASSERT(!keyed == !(count & HPX_KEYED));
-	(void)keyed;
-	HPX_ASSERT(!side);
-	if (side) { /* its maker made handles: they read dead, and somebody may be looking through one right now */
-		/* order: OBJECT.FLAG relaxed; only failing takes look at it */
-		hpx_or_relaxed(&o->count, HPX_DEAD);
-		hpx_side_die(side);
-		hpx_side_fire(side, o, &fired);
-		hpx_side_drop(side, HPX_SIDE_NODE);
-		hpx_object_retire(c, o);
-		return;
-	}
-	if (count & HPX_LARGE) {
-		large = large_of(o, count);
-		hpx_free(env, large->base, large->size, large->align);
-	} else {
-		block = pooled_block(o, count, &size);
-		hpx_pool_free(env, block, size);
-	}
-	count_freed(c, env);
 }
 
 int hapax_new(hapax_env *env, const hapax_type *type, size_t extra, void **out)

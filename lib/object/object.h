@@ -73,8 +73,6 @@ int hpx_type_check(const hapax_type *type);
  * the header. Admission at the garbage bound with `deadline`. Outside sections.
  */
 int hpx_object_new(struct hpx_class *c, size_t keyed, size_t payload, uint64_t deadline, struct hpx_object **out);
-/* Frees an object that no other thread ever saw, without death. */
-void hpx_object_discard(struct hpx_object *o, size_t keyed);
 
 /* What PLAIN_COUNT makes of counting. */
 static inline uint64_t hpx_plain_add(hpx_u64 *count, uint64_t n)
