@@ -8,12 +8,7 @@ build=${1:-build/aarch64}
 jobs=${JOBS:-$(nproc)}
 failed=()
 
-for tool in aarch64-linux-gnu-gcc aarch64-linux-gnu-g++ aarch64-linux-gnu-objdump qemu-aarch64; do
-	command -v "$tool" >/dev/null || {
-		echo "missing: $tool (Debian: g++-aarch64-linux-gnu, qemu-user)" >&2
-		exit 77
-	}
-done
+scripts/install-deps.sh g++-aarch64-linux-gnu qemu-user || exit 2
 scripts/aarch64-sysroot.sh "$build-sysroot" || exit 2
 HAPAX_SYSROOT=$(realpath "$build-sysroot/root")
 export HAPAX_SYSROOT
@@ -25,12 +20,13 @@ cmake --build "$build" -j "$jobs" -- --quiet || exit 1
 echo "== orders in the code"
 tests/aarch64/orders.py "$build" || failed+=(orders)
 echo "== tests under qemu"
-# Not these: they need other threads to have vanished or a debugger's view of a process, which the emulator does not give.
-ctest --test-dir "$build" -L '^(unit|api)$' -E "${AARCH64_SKIP:-fork}" -j "$jobs" --timeout "${AARCH64_TIMEOUT:-120}" \
-	--output-on-failure --progress || failed+=(tests)
+# qemu-user cannot fork a process of many threads (assertions of its own fail), and a program that executes itself would
+# need the emulator before its name: hence what is left out here and below.
+ctest --test-dir "$build" -L '^(unit|api)$' -E "${AARCH64_SKIP:-CX_TH_06_fork_of_a_busy}" -j "$jobs" --timeout "${AARCH64_TIMEOUT:-120}" \
+	--output-on-failure --progress --no-tests=error || failed+=(tests)
 echo "== torture under qemu"
 timeout -k 5 "${AARCH64_TORTURE_LIMIT:-120}" qemu-aarch64 -L "$HAPAX_SYSROOT" "$build/bin/hapax-stress" torture \
-	--with none --threads 6 --seconds "${AARCH64_SECONDS:-10}" || failed+=(torture)
+	--with all,-fork,-stopped --threads 6 --seconds "${AARCH64_SECONDS:-10}" || failed+=(torture)
 if [ ${#failed[@]} -gt 0 ]; then
 	echo "aarch64: failed: ${failed[*]}"
 	exit 1

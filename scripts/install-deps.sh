@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Installs what the build needs on Debian 12 and is not there yet. Without anything missing: no network, no root.
+# install-deps.sh [PACKAGE...]: installs what the build needs on Debian 12, and PACKAGEs, as far as it is not there yet.
+# Without anything missing: no network, no root.
 set -eu
 
 packages=(cmake ninja-build gcc g++ pkg-config python3 git make
@@ -8,6 +9,7 @@ packages=(cmake ninja-build gcc g++ pkg-config python3 git make
 	liburcu-dev libck-dev libxxhash-dev
 	libcmocka-dev libsqlite3-dev libssl-dev libzstd-dev libjson-c-dev libtbb-dev
 	zstd sqlite3 coreutils spin)
+packages+=("$@") # what one target alone needs
 
 # What a package is needed for, where a file or command says it as well: other systems need no Debian package then.
 provided() {
