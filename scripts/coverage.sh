@@ -24,9 +24,9 @@ cmake --build "$work" -j "$jobs" -- --quiet
 clang-19 -shared -o counted.so -fprofile-instr-generate -Wl,--whole-archive libhapax_testing.a -Wl,--no-whole-archive \
 	$(pkg-config --libs liburcu-bp ck) -lpthread
 
-# %c: the counters are the file itself; %m: a file per program. The order of tests is theirs, all of them, no search.
+# A file per process, which is its counters and those of its children (%c).
 rm -rf counts && mkdir counts
-export LLVM_PROFILE_FILE=$work/counts/%c%m.profraw
+export LLVM_PROFILE_FILE=$work/counts/%p-%c%m.profraw
 ctest --test-dir "$work" -j "$jobs" -L '^(unit|fault|api|fuzz)$' -E '^fuzz.search$' --output-on-failure --no-tests=error \
 	>tests.log 2>&1 || { cat tests.log; exit 1; }
 for seed in 1 2; do
