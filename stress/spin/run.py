@@ -19,7 +19,7 @@ MODELS = {
     "flight": (["-DNW=2", "-DPLAN=33"], ["-DPLAN=133", "-DPLAN=333", ""], {
         "WAITER_EARLY": "", "LOST_WAKEUP": "", "PUBLISH_BEFORE_INIT": "",
         "FENCED_UNREGISTERS": "-DPLAN=133", "CLOSE_MISSES_LATE": "-DPLAN=33"}),
-    "reclaim": (["-DNW=2 -DOPS=1"], ["-DREADERS=1 -DOPS=1", "-DOPS=1"], {k: "-DNW=2 -DOPS=1" for k in (
+    "reclaim": (["-DNW=2 -DOPS=1"], ["-DREADERS=1 -DOPS=1"], {k: "-DNW=2 -DOPS=1" for k in (
         "STAMP_EARLY NO_GRACE_PERIOD LOOK_THEN_SLEEP SLEEP_UNNOTICED").split()} | {"BOUND_IGNORED": "-DNW=2 -DOPS=2"}),
 }
 
@@ -33,7 +33,7 @@ def search(work, model, flags, seconds, level="-O2"):
     made = run("spin", *flags.split(), "-a", model + ".pml")
     if made.returncode or "rror:" in made.stdout:
         return "incomplete: spin: " + made.stdout.strip()[:200], 0
-    made = run(os.environ.get("CC", "gcc"), level, "-w", "-DSAFETY", "-DCOLLAPSE", "-DMEMLIM=%d" % (16000 if seconds > 1000 else 6000), "-o", "pan", "pan.c")
+    made = run(os.environ.get("CC", "gcc"), level, "-w", "-DSAFETY", "-DCOLLAPSE", "-DMEMLIM=6000", "-o", "pan", "pan.c")
     if made.returncode:
         return "incomplete: compiler: " + made.stdout.strip()[:200], 0
     try:
