@@ -93,6 +93,37 @@ TEST(one_hash_inside_a_section)
 	crowd_end(&f);
 }
 
+/* Nor is there a chain to be had when the pool is empty and nobody fills it. */
+TEST(one_hash_without_memory_for_a_chain)
+{
+	enum { MOST = 20000 };
+	static void *block[MOST];
+	const uint64_t hash = in_home(3, 0);
+	struct hpx_record *r[FULL + 1];
+	struct test_allocator *a;
+	struct crowd f;
+	unsigned blocks = 0;
+
+	crowd_begin(&f, 8);
+	for (unsigned i = 0; i <= FULL; i++)
+		r[i] = crowd_record(&f, i, hash);
+	a = test_env_allocator(f.env);
+	a->fail_from = a->calls + 1;
+	while ((block[blocks] = hpx_pool_alloc(f.env, sizeof(struct hpx_chain))) != NULL)
+		CHECK(++blocks < MOST);
+	for (unsigned i = 0; i < FULL; i++)
+		CHECK_EQ(crowd_put_record(&f, r[i], HPX_PUT_ABSENT), HPX_PUT_DONE);
+	CHECK_EQ(crowd_put_record(&f, r[FULL], HPX_PUT_ABSENT), HPX_PUT_NOMEM);
+	CHECK_PTR(hpx_load_relaxed(&f.t->chains), NULL);
+	a->fail_from = 0;
+	while (blocks)
+		hpx_pool_free(f.env, block[--blocks], sizeof(struct hpx_chain));
+	for (unsigned i = 0; i < FULL; i++)
+		CHECK(crowd_find(&f, i, hash));
+	crowd_check(&f, FULL);
+	crowd_end(&f);
+}
+
 /* ---- halved ------------------------------------------------------------------------------------------------------ */
 
 enum { EACH = 26 };
