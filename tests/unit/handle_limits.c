@@ -132,6 +132,25 @@ TEST(registrations_alone_are_counted)
 	test_env_end(env);
 }
 
+/* The reference that get_or_put hands out has to be had first. */
+TEST(a_put_of_an_object_with_as_many_references_as_can_be)
+{
+	hapax_env *env = test_env();
+	hapax_table *table = table_new(env);
+	struct item *item = item_new(env, 1);
+	bool inserted = true;
+	void *out = item;
+
+	hapax_testing_set_strong(item, UINT64_C(1) << 46);
+	CHECK_EQ(hapax_table_get_or_put(table, HAPAX_STR("k"), item, &out, &inserted), HAPAX_EOVERFLOW);
+	CHECK(!out && !inserted);
+	CHECK_EQ(hapax_table_size(table), 0);
+	hapax_testing_set_strong(item, 1);
+	hapax_release(item);
+	table_end(table, 0);
+	test_env_end(env);
+}
+
 TEST(blocks_that_are_too_large)
 {
 	hapax_env *env = test_env();

@@ -355,17 +355,18 @@ TEST(a_move_takes_the_newer_of_two_entries_along)
 
 TEST(the_next_replacer_does_what_the_stopped_one_left)
 {
-	struct hpx_record *older, *newer, *newest;
+	struct hpx_record *newer, *newest;
+	struct thing *first;
 	struct crowd f;
-	struct thing *other;
 
-	older = two_of_a_key(&f, &newer);
-	(void)older;
-	CHECK_EQ(thing_new(f.env, &other), 0);
-	hapax_release(f.thing);
-	f.thing = other; /* of another object: else the put would find its own */
+	two_of_a_key(&f, &newer);
+	first = f.thing;
+	CHECK_EQ(thing_new(f.env, &f.thing), 0); /* another object: a put of the same would find its own */
 	newest = crowd_record(&f, 0, in_home(7, 0));
 	CHECK_EQ(crowd_put_record(&f, newest, HPX_PUT_REPLACE), HPX_PUT_DONE);
+	CHECK_EQ(f.displaced, 2); /* each once */
 	CHECK_PTR(crowd_find(&f, 0, in_home(7, 0)), newest);
+	crowd_check(&f, 10);
+	hapax_release(first);
 	crowd_end(&f);
 }
