@@ -78,6 +78,7 @@ fuzz: deps
 	@JOBS=$(JOBS) FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) scripts/fuzz.sh
 
 coverage: deps
+	@scripts/install-deps.sh llvm-19
 	@JOBS=$(JOBS) scripts/coverage.sh $(COVERAGE_ARGS)
 
 install: deps

@@ -5,10 +5,11 @@
 set -eu
 
 packages=(cmake ninja-build gcc g++ pkg-config python3 git make
-	clang-19 llvm-19 libclang-rt-19-dev clang-14 libclang-rt-14-dev
+	clang-19 libclang-rt-19-dev clang-14 libclang-rt-14-dev
 	liburcu-dev libck-dev libxxhash-dev
 	libcmocka-dev libsqlite3-dev libssl-dev libzstd-dev libjson-c-dev libtbb-dev
 	zstd sqlite3 coreutils spin)
+packages+=("$@")
 packages+=("$@") # what one target alone needs
 
 # What a package is needed for, where a file or command says it as well: other systems need no Debian package then.
@@ -19,6 +20,7 @@ provided() {
 	pkg-config) command -v pkg-config >/dev/null ;;
 	spin) command -v spin >/dev/null ;;
 	coreutils) command -v sha256sum >/dev/null ;;
+	llvm-19) command -v llvm-cov-19 >/dev/null ;;
 	libxxhash-dev) module libxxhash ;;
 	liburcu-dev) module liburcu-bp ;;
 	libck-dev) module ck ;;
