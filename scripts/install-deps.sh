@@ -9,7 +9,6 @@ packages=(cmake ninja-build gcc g++ pkg-config python3 git make
 	liburcu-dev libck-dev libxxhash-dev
 	libcmocka-dev libsqlite3-dev libssl-dev libzstd-dev libjson-c-dev libtbb-dev
 	zstd sqlite3 coreutils spin)
-packages+=("$@")
 packages+=("$@") # what one target alone needs
 
 # What a package is needed for, where a file or command says it as well: other systems need no Debian package then.
