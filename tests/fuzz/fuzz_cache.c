@@ -381,7 +381,7 @@ static bool get_error_fits(struct world *w, struct cache *c, struct call *call, 
 		return rc == HAPAX_ENOTWEAK && type->flags & HAPAX_TYPE_NOT_WEAK;
 	}
 	if (rc == HAPAX_ENOLOADER)
-		return !c->loads && !c->makes && !c->present[k];
+		return !c->loads && !c->makes && (!c->present[k] || c->present[k] == call->refused);
 	if (rc == HAPAX_EDEADLK && flight(c, k))
 		return true;
 	if (rc == HAPAX_INFLIGHT && flight(c, k))
