@@ -203,7 +203,8 @@ static int resolve(struct hpx_call *call, struct hpx_object **out)
 		} else if (refused(call, *out)) {
 			missed(call);
 			*out = NULL;
-			rc = hpx_cache_load(call, out);
+			/* whoever refuses may have closed the cache */
+			rc = hpx_cache_state(c) == HPX_CACHE_OPEN ? hpx_cache_load(call, out) : HAPAX_ECLOSED;
 			if (call->refused)
 				hpx_cache_release(c, call->refused);
 			call->refused = NULL;

@@ -365,6 +365,12 @@ static void step_copy(struct world *w)
 	FUZZ_CHECK(seen >= copied, "%zu copied, %zu there", copied, seen);
 }
 
+/* The counts of released keys of the table before go on until its last key is. */
+static bool keys_are_back(const struct table *t)
+{
+	return !t->style.borrow || t->style.released == t->style.stored_most;
+}
+
 static void step_snapshot(struct world *w)
 {
 	struct table *from = pick_table(w), *to = &tables[fuzz_below(&w->in, TABLES)];
@@ -372,7 +378,7 @@ static void step_snapshot(struct world *w)
 	int rc;
 
 	/* a borrowed key's style counts what one table stores */
-	if (!from || from == to || to->table || from->style.borrow || from->style.quality)
+	if (!from || from == to || to->table || from->style.borrow || from->style.quality || !keys_are_back(to))
 		return;
 	call_begins(w);
 	rc = hapax_table_snapshot(from->table, &table);
@@ -407,8 +413,7 @@ static void step_table(struct world *w)
 	struct table *t = &tables[fuzz_below(&w->in, TABLES)];
 
 	if (!t->table) {
-		/* the counts of released keys of the one before go on until its last key is */
-		if (!t->style.borrow || t->style.released == t->style.stored_most)
+		if (keys_are_back(t))
 			begin_table(w, t);
 	} else if (w->depth == 0 && fuzz_below(&w->in, 4) == 0) {
 		end_table(t);

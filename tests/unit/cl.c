@@ -241,6 +241,33 @@ TEST(CF_CL_02_the_environment_may_end_first)
 	CHECK_EQ(test_allocator_live(&a), 0);
 }
 
+/* Asked whether an object will do: closes the cache, and it will not. */
+static bool refuse_and_close(void *object, void *cache)
+{
+	CHECK(object);
+	hapax_cache_close(cache);
+	return true;
+}
+
+TEST(CF_CL_03_a_refusal_that_closes_the_cache_loads_nothing)
+{
+	struct source s = {.loads = 0};
+	hapax_env *env = test_env();
+	hapax_cache *cache = cache_form(env, &s, 0);
+	hapax_get_options o = {HAPAX_GET_OPTIONS_INIT, .deadline = HAPAX_FOREVER, .refuse = refuse_and_close,
+			       .refuse_arg = cache};
+	struct item *held = got(cache, "k");
+	void *out = (void *)1;
+
+	CHECK_EQ(hapax_cache_get_with(cache, HAPAX_STR("k"), &o, &out), HAPAX_ECLOSED);
+	CHECK(!out);
+	CHECK_EQ(s.loads, 1);
+	CHECK_EQ(hapax_count(held), 1);
+	hapax_release(held);
+	hapax_cache_destroy(cache);
+	hapax_env_destroy(env);
+}
+
 TEST(CF_CL_03_close_during_a_load)
 {
 	for (int form = 0; form < 2; form++) {
