@@ -265,7 +265,7 @@ TEST(CF_CL_03_a_refusal_that_closes_the_cache_loads_nothing)
 	CHECK_EQ(hapax_count(held), 1);
 	hapax_release(held);
 	hapax_cache_destroy(cache);
-	hapax_env_destroy(env);
+	test_env_end(env);
 }
 
 TEST(CF_CL_03_close_during_a_load)
