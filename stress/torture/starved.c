@@ -90,7 +90,8 @@ static void stand_still(void)
 
 	take_stats(scene.env, &stats);
 	before = (struct before){.waits = stats.garbage_waits,
-				 .stalls = stats.stalls,
+				 /* a grace period that was slow before may have been counted already, as this reader's */
+				 .stalls = stats.stalls - (stats.stalls && stats.stalled_tid == (int)gettid()),
 				 .refused = hpx_relaxed_get(&scene.frugal_refused),
 				 .warned = hpx_relaxed_get(&scene.warned),
 				 .end = hpx_now() + scene.stand_ns};
