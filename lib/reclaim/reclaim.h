@@ -113,7 +113,7 @@ void hpx_pool_free(hapax_env *env, void *block, size_t size);  /* never reachabl
 /*
  * Frees `block` after a grace period. `link` is an aligned 8-byte word inside the block that readers of older sections
  * do not look at; all the other bytes stay as they are until then. No memory, no lock, no system call but a wake-up.
- * Batches of 64 blocks or 64 KiB, stamped with a grace-period number, polled and recycled by their owner (HOT.md).
+ * Batches of 64 blocks or 64 KiB, stamped with a grace-period number, polled and recycled by their owner.
  */
 void hpx_pool_retire(hapax_env *env, void *block, size_t size, void *link);
 

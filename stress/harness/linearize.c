@@ -14,7 +14,7 @@
 enum { PATIENCE = 20 * 1000 * 1000 };
 
 /*
- * The sequential map: is `step` legal in `state`, and what follows? The numbers are the laws of SEMANTICS.md.
+ * The sequential map: is `step` legal in `state`, and what follows? L and a number is a law, said where it stands.
  *
  * Not here but in vanish() and gone(): L1, L9: the object under the key may be gone from the start of its last release
  * on, and is gone from its end on; L4: what vanishes is that very entry.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * linearize.h - is a recorded history of concurrent calls on a weak table or cache one that SEMANTICS.md allows?
+ * linearize.h - is a recorded history of concurrent calls on a weak table or cache one that hapax promises?
  *
  * Problem. Calls overlap; each must seem to happen at one instant between its call and its return, and the instants
  * together must make sense to a sequential map, key by key. The map is weak: an entry may vanish at any instant after
