@@ -23,6 +23,8 @@
 #define HPX_RING 128         /* closed batches a thread keeps for itself */
 #ifdef HPX_STRICT
 #define HPX_BATCH_BLOCKS 1
+#elif defined(HPX_MODEL) /* a few retirements close one there */
+#define HPX_BATCH_BLOCKS 2
 #else
 #define HPX_BATCH_BLOCKS 64
 #endif

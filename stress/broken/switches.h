@@ -74,6 +74,6 @@
 	X(RELAXED_FIRED, "the end of a callback orders nothing", \
 	  "model-races:callback-cancel-two") \
 	X(RELAXED_DONE, "the end of a grace period orders nothing", \
-	  "")
+	  "model-races:history-cache-long")
 
 #endif
