@@ -266,9 +266,8 @@ void hpx_stall_look(hapax_env *env)
 	char name[16] = "";
 	int tid = -1;
 
-	if (real_between(since, real_now()) < env->stall_ns)
+	if (real_between(since, real_now()) < env->stall_ns || !hpx_slow_lock())
 		return;
-	pthread_mutex_lock(&hpx_slow);
 	if (hpx_gp.busy && hpx_load_relaxed(&running_since) == since) {
 		number = hpx_load_relaxed(&hpx_gp_started); /* order: STALL.COUNT relaxed; under the lock */
 		known = hpx_thread_stalling(&tid, name);

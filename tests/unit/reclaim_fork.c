@@ -3,6 +3,7 @@
 #include <hapax/testing.h>
 
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -153,6 +154,51 @@ static void a_reader_needs_what_a_fork_holds(void **state)
 	alarm(0);
 }
 
+/* The same while a grace period is late, because of that very reader: the statistics look who it is. */
+static void *drain(void *arg)
+{
+	hapax_testing_drain(arg);
+	return NULL;
+}
+
+static void no_message(hapax_log_level level, const char *message, void *ctx)
+{
+	(void)level, (void)message, (void)ctx;
+}
+
+static void a_stalling_reader_needs_what_a_fork_holds(void **state)
+{
+	const hapax_env_options options = {HAPAX_ENV_OPTIONS_INIT, .stall_ns = 1, .flags = HAPAX_ENV_NO_THREAD,
+					   .log = {.write = no_message}};
+	const hapax_type type = {HAPAX_TYPE_INIT, .name = "released in a section", .size = 64};
+	hapax_env_stats stats = {.size = sizeof(stats)};
+	pthread_t reader, waiter;
+	void *object;
+
+	(void)state;
+	alarm(60);
+	assert_int_equal(hapax_env_create(&env, &options), 0);
+	assert_int_equal(hapax_new(env, &type, 0, &object), 0);
+	sem_init(&in_section, 0, 0);
+	sem_init(&locked, 0, 0);
+	sem_init(&called, 0, 0);
+	assert_int_equal(pthread_create(&reader, NULL, call_in_section, object), 0);
+	sem_wait(&in_section);
+	assert_int_equal(pthread_create(&waiter, NULL, drain, env), 0);
+	do {
+		sched_yield();
+		assert_int_equal(hapax_env_stats_get(env, &stats), 0);
+	} while (!stats.stalled_tid); /* a grace period waits */
+	hapax_before_fork(0);
+	sem_post(&locked);
+	sem_wait(&called);
+	hapax_after_fork_parent(0);
+	pthread_join(reader, NULL);
+	pthread_join(waiter, NULL);
+	hapax_env_destroy(env);
+	alarm(0);
+}
+
 static void around_the_applications_handlers(void **state)
 {
 	(void)state;
@@ -175,6 +221,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_reader_needs_what_a_fork_holds),
+		cmocka_unit_test(a_stalling_reader_needs_what_a_fork_holds),
 		cmocka_unit_test(around_the_applications_handlers),
 		cmocka_unit_test(within_the_applications_handlers),
 		cmocka_unit_test(with_liburcu_left_to_hapax),
