@@ -9,6 +9,9 @@
 #include <hapax/object.h>
 #include <hapax/weak.h>
 #include <hapax/table.h>
+#include <hapax/policy.h>
 #include <hapax/cache.h>
+#include <hapax/compute.h>
+#include <hapax/async.h>
 
 #endif

@@ -42,7 +42,10 @@
 	X(HAPAX_EDEADLK,    -21, "waiting would be waiting for oneself") \
 	X(HAPAX_ELOADER,    -22, "the loader failed; its own code is in the load error") \
 	X(HAPAX_ENOLOADER,  -23, "the cache has no loader and the call gave none") \
-	X(HAPAX_EFOREIGN,   -24, "the object belongs to another environment")
+	X(HAPAX_EFOREIGN,   -24, "the object belongs to another environment") \
+	X(HAPAX_EWEIGHT,    -25, "the weigher's answer is 2^62 or more") \
+	X(HAPAX_ECALLBACK,  -26, "a callback of the caller's reported an error") \
+	X(HAPAX_ETOKEN,     -27, "the load has been completed already")
 /* clang-format on */
 
 HAPAX_BEGIN_DECLS

@@ -11,7 +11,9 @@ LOWER = {
     "object": ["base", "reclaim"],
     "table": ["base", "reclaim", "object"],
     "flight": ["base", "reclaim", "object"],
-    "cache": ["base", "reclaim", "object", "table", "flight"],
+    "policy": ["base"],
+    "expiry": ["base"],
+    "cache": ["base", "reclaim", "object", "table", "flight", "policy", "expiry"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^">]+)[">]')
 
