@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * cache/node.h - what a managed cache keeps for each entry, and the strong tier (tier.c, leave.c, validity.c).
+ *
+ * A cache is MANAGED if any option needs to know more of an entry than its object: a bound, retention, validity,
+ * negative results, refreshing, a removal listener. Its entries, embedded or records, have a node in front of their key:
+ *
+ *      [ struct hpx_node ][ key, padded | word ] e
+ *
+ * FLAGS of a node: whoever sets a bit by the atomic operation that did not find it set owns what follows.
+ *      RETAINED    the cache holds one reference to the object; the node is in the policy, or on its way there (arrivals)
+ *      LEFT        the entry was claimed (GONE is set, or about to be looked at): it is never retained again
+ *      HEAVY       demoted by a bound, or too heavy: its death is a SIZE eviction. Cleared by readmission
+ *      NEGATIVE    no value: the object is an empty stand-in that is given to nobody
+ *      REFRESHING  a reload of it is running or queued
+ *      BY_PUT      a put fenced it while it was loading
+ *      LISTED      it is in the policy (under the tier's lock)
+ *      OWED        dead and claimed by its death; the listener is to be told
+ *
+ * Lifetime of a node. Embedded: the object's memory; whoever looks at it outside a section holds the object. Record:
+ * `pins`, one for the table (given up by who claimed it, when it is through) and one per thread that looks at it
+ * outside a section; the last one finishes the record. Memory goes a grace period after that in both cases.
+ *
+ * The tier's lock is taken outside read sections only, nothing blocks under it, no user code but the policy's runs under it.
+ */
+#ifndef HPX_CACHE_NODE_H
+#define HPX_CACHE_NODE_H
+
+#include <hapax/policy.h>
+
+#include "cache/cache.h"
+
+enum {
+	HPX_NODE_RETAINED = 1u << 0,
+	HPX_NODE_LEFT = 1u << 1,
+	HPX_NODE_HEAVY = 1u << 2,
+	HPX_NODE_NEGATIVE = 1u << 3,
+	HPX_NODE_REFRESHING = 1u << 4,
+	HPX_NODE_BY_PUT = 1u << 5,
+	HPX_NODE_LISTED = 1u << 6,
+	HPX_NODE_OWED = 1u << 7
+};
+
+struct hpx_timer;
+
+struct hpx_node {
+	struct hpx_note note;                 /* OWED: in the dying thread's list */
+	hapax_cache *cache;
+	struct hpx_node *link;                /* arrivals; a list of its claimer's */
+	HPX_ATOMIC(struct hpx_timer *) timer; /* its place in the wheel, or NULL */
+	hpx_u32 pins;                         /* records */
+	uint32_t load_us;                     /* how long its load took; before publication */
+	hpx_u64 written;                      /* when */
+	hpx_u64 used;                         /* last get or put, with retain_idle */
+	hpx_u64 deadline;                     /* end of validity (of the plain one, without stale times), or HAPAX_FOREVER */
+	hapax_policy_node policy;             /* id, weight: before publication */
+	hpx_u64 attend;                       /* from then on a hit is not a plain one */
+	hpx_u32 flags;
+	hpx_u32 slot;                         /* of recorded policies */
+};
+
+#define HPX_NODE_BYTES ((sizeof(struct hpx_node) + 15) & ~(size_t)15)
+
+/* The node of an entry with a key of `key_size` bytes. */
+static inline struct hpx_node *hpx_node_at(hapax_cache *c, void *e, size_t key_size)
+{
+	size_t keyed = (c->keys.borrow ? sizeof(void *) : (key_size + 7) & ~(size_t)7) + 8;
+
+	return (struct hpx_node *)(void *)((char *)e - ((keyed + 15) & ~(size_t)15) - HPX_NODE_BYTES);
+}
+
+static inline struct hpx_node *hpx_node_of(hapax_cache *c, void *e)
+{
+	/* order: TABLE.PUBLISH relaxed; the size never changes */
+	return hpx_node_at(c, e, hpx_word_key_size(hpx_load_relaxed(hpx_word(e))));
+}
+
+/* An entry that stays where it is after the section: the object is held, a record is pinned. */
+struct hpx_pin {
+	void *e;               /* NULL: none */
+	struct hpx_object *o;  /* the caller's reference; not given up by unpin */
+};
+/* In a section, `o` (the entry's object) is held: false: the entry is going. Unmanaged caches have no pins. */
+bool hpx_node_pin(hapax_cache *c, void *e, struct hpx_object *o, struct hpx_pin *pin);
+void hpx_node_unpin(hapax_cache *c, struct hpx_pin *pin);
+
+#endif
