@@ -152,7 +152,7 @@ static void child(void)
 __attribute__((constructor)) static void set_up(void)
 {
 	hpx_death_watched = watched;
-	hpx_fork_child_hook(HPX_FORK_LOCKS, child);
+	hpx_fork_hook(HPX_FORK_LOCKS, child);
 }
 
 /* ---- objects loaded in place ------------------------------------------------------------------------------------- */

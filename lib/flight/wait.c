@@ -108,5 +108,5 @@ static void child(void)
 
 __attribute__((constructor)) static void register_child(void)
 {
-	hpx_fork_child_hook(HPX_FORK_LOCKS, child);
+	hpx_fork_hook(HPX_FORK_LOCKS, child);
 }

@@ -8,6 +8,7 @@
  *
  *      release:  section { fetch-sub; was it the last? compare-and-swap 0 -> DEAD }       one of all wins
  *      at once:  entry unlinked, side record reads NULL, table registrations told         no user code
+ *      notes:    what a cache owes its removal listener (HPX_NOTE in object.h)
  *      then:     type deferred?   onto the environment's stack, for hapax_run_deferred()
  *                a death running? onto this thread's queue, for the loop below us
  *                else             callbacks, destructor, memory; and then the queue's
@@ -234,20 +235,88 @@ static void run_deaths(struct hpx_thread *self, struct hpx_object *o)
 	deaths_run(&d);
 }
 
+/* ---- notes ------------------------------------------------------------------------------------------------------- */
+
+void hpx_note_add(struct hpx_note *note)
+{
+	struct hpx_thread *self = &hpx_self;
+
+	note->next = NULL;
+	if (self->notes)
+		self->notes_last->next = note;
+	else
+		self->notes = note;
+	self->notes_last = note;
+}
+
+static void notes_left(struct hpx_thread **given);
+
+static void notes_run(struct hpx_thread *given)
+{
+	struct hpx_thread *self __attribute__((cleanup(notes_left))) = given;
+	struct hpx_note *note;
+
+	while ((note = self->notes) != NULL) {
+		self->notes = note->next;
+		note->run(note);
+	}
+}
+
+/* Something is left only if user code has left its thread. */
+static void notes_left(struct hpx_thread **given)
+{
+	if (HPX_UNLIKELY((*given)->notes != NULL))
+		notes_run(*given);
+}
+
+static void notes_end(struct hpx_thread **given) { (*given)->running_notes = false; }
+
+/* The outermost only: a note's user code that causes deaths adds notes, and this loop runs them. */
+static void run_notes(struct hpx_thread *given)
+{
+	struct hpx_thread *self __attribute__((cleanup(notes_end))) = given;
+
+	self->running_notes = true;
+	notes_run(self);
+}
+
+/* ---- dying ------------------------------------------------------------------------------------------------------- */
+
+struct dying {
+	struct hpx_thread *self;
+	struct hpx_class *class;
+	struct hpx_object *object;
+};
+
+/* Also when a note's user code leaves the thread. While notes run the dead wait in the queue: notes lie in their memory. */
+static void die_rest(struct dying *d)
+{
+	struct hpx_thread *self = d->self;
+
+	if (d->class->type->flags & HAPAX_TYPE_DEFERRED) {
+		link_init(d->object);
+		deferred_push(d->class->env, d->object);
+	} else if (self->running_deaths || self->running_notes) {
+		link_init(d->object);
+		queue_append(self, d->object);
+		return;
+	} else {
+		run_deaths(self, d->object);
+	}
+	if (HPX_UNLIKELY(self->dying != NULL) && !self->running_deaths && !self->running_notes)
+		run_deaths(self, NULL);
+}
+
 __attribute__((noinline, cold)) static void die(struct hpx_thread *self, struct hpx_object *o)
 {
-	struct hpx_class *c = hpx_class_of(o);
 	int saved = errno;
 
-	death_begin(c, o);
-	if (c->type->flags & HAPAX_TYPE_DEFERRED) {
-		link_init(o);
-		deferred_push(c->env, o);
-	} else if (self->running_deaths) {
-		link_init(o);
-		queue_append(self, o);
-	} else {
-		run_deaths(self, o);
+	{
+		struct dying d __attribute__((cleanup(die_rest))) = {.self = self, .class = hpx_class_of(o), .object = o};
+
+		death_begin(d.class, o);
+		if (HPX_UNLIKELY(self->notes != NULL) && !self->running_notes)
+			run_notes(self);
 	}
 	errno = saved;
 }

@@ -120,6 +120,18 @@ extern hpx_u32 hpx_death_watches;
 extern void (*hpx_death_watched)(struct hpx_object *o);
 
 /*
+ * Notes: whoever is told of a death inside a section (a class's unlink, a registration's died) and owes user code a call
+ * puts a note into this thread's list. Notes are run outside sections and locks before the callbacks of the first object
+ * that dies after them on this thread and, unless user code of another note is running below, before hpx_release() returns.
+ * A note lies in the dying object's memory, or in a record that its run() finishes.
+ */
+struct hpx_note {
+	struct hpx_note *next;
+	void (*run)(struct hpx_note *note);
+};
+void hpx_note_add(struct hpx_note *note);
+
+/*
  * Registrations: a table's record asks to be told of an object's death. The caller holds `o`.
  * At death `died(record)` is called inside a section, before any callback. cancel(): true: died() was not and will not be
  * called; false: it has been or is being called (in a section entered before this call returned, so a grace period later

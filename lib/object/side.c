@@ -28,7 +28,7 @@ static void in_child(void)
 	hpx_add_relaxed(&hpx_process, 1);
 }
 
-__attribute__((constructor)) static void watch_forks(void) { hpx_fork_child_hook(HPX_FORK_LOCKS, in_child); }
+__attribute__((constructor)) static void watch_forks(void) { hpx_fork_hook(HPX_FORK_LOCKS, in_child); }
 
 /* ---- the record -------------------------------------------------------------------------------------------------- */
 

@@ -15,7 +15,7 @@ typedef void hook_function(void);
 static HPX_ATOMIC(hook_function *) hooks[HPX_FORK_STAGES][HOOKS];
 static hpx_u32 hook_count[HPX_FORK_STAGES];
 
-void hpx_fork_child_hook(enum hpx_fork_stage stage, void (*hook)(void))
+void hpx_fork_hook(enum hpx_fork_stage stage, void (*hook)(void))
 {
 	uint32_t at = hpx_add_relaxed(&hook_count[stage], 1); /* order: FORK.HOOK relaxed; a place */
 
@@ -37,6 +37,7 @@ static void run_hooks(enum hpx_fork_stage stage)
 
 static void locks_take(void)
 {
+	run_hooks(HPX_FORK_BEFORE);
 	pthread_mutex_lock(&hpx_slow);
 	for (hapax_env *env = hpx_envs; env; env = env->next)
 		pthread_mutex_lock(&env->pool.lock);
@@ -65,6 +66,7 @@ void hapax_after_fork_parent(unsigned flags)
 	int saved = errno;
 
 	locks_drop();
+	run_hooks(HPX_FORK_PARENT);
 	if (flags & HAPAX_FORK_URCU)
 		urcu_bp_after_fork_parent();
 	errno = saved;

@@ -14,6 +14,7 @@
 
 /* ---- threads ------------------------------------------------------------------------------------------------- */
 
+struct hpx_note;  /* object layer */
 struct hpx_local; /* a thread's share of one environment: pool magazines, open retirement batches, counter stripe */
 struct hpx_object;
 
@@ -32,6 +33,9 @@ struct hpx_thread {
 	struct hpx_frame *frames;    /* innermost first; NULL: not inside user code that hapax runs */
 	struct hpx_object *dying;    /* object layer: queue of deaths to run, and whether it is being run */
 	struct hpx_object *dying_last;
+	struct hpx_note *notes;      /* object layer: what is owed to watchers of deaths, and whether they are being told */
+	struct hpx_note *notes_last;
+	bool running_notes;
 	bool running_deaths;
 	bool exiting;
 	const void *waiting_for;     /* flight layer: written under its wait lock */
@@ -132,7 +136,7 @@ int hpx_admit(hapax_env *env, uint64_t deadline);
  * Striped counters: a thread writes its own stripe with plain relaxed stores; sums are exact at rest. Stripes are
  * allocated off the hot path, on a thread's first use; without memory a shared stripe is used with atomic additions.
  */
-#define HPX_COUNTERS_MAX 24
+#define HPX_COUNTERS_MAX 40
 #define HPX_STRIPES 64
 struct hpx_counters {
 	hapax_env *env;
@@ -180,12 +184,14 @@ enum { HPX_ENV_BORN, HPX_ENV_DESTROYED, HPX_ENV_FREED };
 /* The environment's list of classes for hapax_new (object layer owns the type behind it). */
 hpx_ptr *hpx_env_classes(hapax_env *env); /* array of 64 bucket heads */
 
-/* Fork: upper layers register a child handler once, at load time (constructor order does not matter). */
+/* Fork: upper layers register handlers once, at load time (constructor order does not matter). */
 enum hpx_fork_stage {
+	HPX_FORK_BEFORE,   /* before the fork: takes locks under which nobody waits for anything. Waits for nothing else */
+	HPX_FORK_PARENT,   /* gives them back in the parent */
 	HPX_FORK_LOCKS,    /* makes locks anew that vanished threads may have held; calls nothing else of hapax's */
 	HPX_FORK_CONTENTS, /* puts in order what they left behind, with whatever locks that takes */
 	HPX_FORK_STAGES
 };
-void hpx_fork_child_hook(enum hpx_fork_stage stage, void (*hook)(void));
+void hpx_fork_hook(enum hpx_fork_stage stage, void (*hook)(void));
 
 #endif

@@ -61,18 +61,26 @@ static void unpin(hapax_iter *iter)
 		hpx_release(object);
 }
 
+#define NEXT_HIDDEN 100 /* one that is passed over; released by next() */
+
 /* One step. HAPAX_ENOMEM: the key needs *need bytes of room; the cursor has not moved. */
 static int next(hapax_iter *iter, hapax_key *key, size_t *need)
 {
+	struct hpx_table *t = iter->table;
 	struct hpx_cursor cursor = iter->cursor;
 	struct hpx_object *object = NULL;
+	bool hidden = false;
 	void *e = NULL;
 	int status = 0;
 
 	hpx_read_lock();
-	if (!hpx_load_acquire(&iter->table->ended)) /* order: -> TABLE.ENDED acquire */
-		e = hpx_table_next(iter->table, &cursor, false, &object);
-	if (!e) {
+	if (!hpx_load_acquire(&t->ended)) /* order: -> TABLE.ENDED acquire */
+		e = hpx_table_next(t, &cursor, false, &object);
+	hidden = e && t->hidden && t->hidden(t->collected_ctx, e, object);
+	if (hidden) {
+		status = NEXT_HIDDEN;
+		iter->cursor = cursor;
+	} else if (!e) {
 		status = HAPAX_EMPTY;
 	} else if (key) {
 		*key = hpx_table_key(iter->table, e);
@@ -105,9 +113,11 @@ int hapax_iter_next(hapax_iter *iter, hapax_key *key, void **object)
 	if (!iter)
 		return HAPAX_ENULL;
 	unpin(iter);
-	while (!iter->over && (status = next(iter, key, &need)) == HAPAX_ENOMEM)
-		if (!make_room(iter, need))
+	while (!iter->over) {
+		status = next(iter, key, &need);
+		if (status != NEXT_HIDDEN && (status != HAPAX_ENOMEM || !make_room(iter, need)))
 			break;
+	}
 	if (status == HAPAX_EMPTY)
 		iter->over = true;
 	if (status == 0 && object)

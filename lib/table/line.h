@@ -76,7 +76,9 @@ struct hpx_table {
 	hpx_u32 refs;
 	hpx_u32 ended;
 	HPX_ATOMIC(struct hpx_chain *) chains; /* all of them, to free them with the table */
-	void (*collected)(void *ctx);
+	size_t front;
+	void (*collected)(void *ctx, struct hpx_record *r, uint64_t before);
+	bool (*hidden)(void *ctx, void *e, struct hpx_object *o);
 	void *collected_ctx;
 	struct hpx_deferred deferred;
 };

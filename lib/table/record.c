@@ -2,7 +2,7 @@
 /*
  * table/record.c - entries for objects that are held elsewhere, and what their objects' deaths do to them.
  *
- *      block -> [up to 8 bytes unused | key or pointer | word || record | tail of long or borrowed ones ]
+ *      block -> [front | up to 8 bytes unused | key or pointer | word || record | tail of long or borrowed ones ]
  *
  * A record is registered with its object before it is published. Whoever sets GONE finishes it: one cancellation, and the
  * memory after a grace period. Short copied ones are the pool's; others carry their own deferral behind them.
@@ -17,14 +17,17 @@ struct tail {
 	bool stored;
 };
 
-static size_t prefix_of(size_t keyed) { return (keyed + 15) & ~(size_t)15; }
+size_t hpx_table_room(struct hpx_table *t, const hapax_key *key)
+{
+	return t->front + ((hpx_table_keyed(t, key) + 15) & ~(size_t)15);
+}
 
 /* The block a record is in; recomputed from its key. */
 static void *block_of(struct hpx_table *t, struct hpx_record *r)
 {
 	hapax_key key = hpx_table_key(t, r);
 
-	return (char *)r - prefix_of(hpx_table_keyed(t, &key));
+	return (char *)r - hpx_table_room(t, &key);
 }
 
 static bool pooled(const struct hpx_table *t, size_t bytes)
@@ -42,12 +45,7 @@ static void died(void *record)
 		before = hpx_or_acq_rel(hpx_word(r), HPX_W_GONE); /* order: TABLE.GONE -> acq_rel; as hpx_table_claim */
 	else
 		before = hpx_table_claim(t, r);
-	if (before & HPX_W_GONE)
-		return;
-	if (t->collected)
-		t->collected(t->collected_ctx);
-	if (!t->keep)
-		hpx_record_finish(r);
+	t->collected(t->collected_ctx, r, before);
 }
 
 static void free_now(struct hpx_table *t, struct hpx_record *r)
@@ -64,7 +62,7 @@ static void free_now(struct hpx_table *t, struct hpx_record *r)
 int hpx_record_new(struct hpx_table *t, const hapax_key *key, uint64_t h, uint64_t flags, struct hpx_object *object,
 		   struct hpx_record **out)
 {
-	size_t prefix = prefix_of(hpx_table_keyed(t, key)), bytes = prefix + sizeof(struct hpx_record);
+	size_t prefix = hpx_table_room(t, key), bytes = prefix + sizeof(struct hpx_record);
 	bool from_pool = pooled(t, bytes);
 	struct hpx_record *r;
 	char *block;
@@ -76,6 +74,7 @@ int hpx_record_new(struct hpx_table *t, const hapax_key *key, uint64_t h, uint64
 	if (!block)
 		return HAPAX_ENOMEM;
 	r = (struct hpx_record *)(void *)(block + prefix);
+	memset(block, 0, t->front);
 	hpx_init(&r->object, NULL);
 	r->reg = NULL;
 	r->table = t;

@@ -34,6 +34,7 @@ int hpx_table_new(struct hpx_table **out, const struct hpx_table_config *config)
 	t->plain = !config->keys.equal && !config->keys.borrow;
 	t->default_hash = !config->keys.hash;
 	t->keep = config->keep;
+	t->front = config->front;
 	t->secret = hpx_env_random(config->env);
 	hpx_init(&t->refs, 1);
 	hpx_init(&t->root, a);
@@ -70,7 +71,12 @@ void hpx_table_drop(struct hpx_table *t)
 	hpx_retire(t->env, &t->deferred, sizeof(*t) + hpx_load_acquire(&t->root)->homes * sizeof(struct hpx_line), free_table);
 }
 
-void hpx_table_on_collect(struct hpx_table *t, void (*collected)(void *ctx), void *ctx)
+void hpx_table_on_iterate(struct hpx_table *t, bool (*hidden)(void *ctx, void *e, struct hpx_object *o))
+{
+	t->hidden = hidden;
+}
+
+void hpx_table_on_collect(struct hpx_table *t, void (*collected)(void *ctx, struct hpx_record *r, uint64_t before), void *ctx)
 {
 	t->collected = collected;
 	t->collected_ctx = ctx;

@@ -46,6 +46,7 @@ struct hpx_table_config {
 	hapax_key_ops keys;
 	size_t capacity;
 	bool keep; /* exclusive caches: dead and GONE entries stay and block their key until hpx_table_unlink */
+	size_t front; /* bytes of the owner's before each entry's key, a multiple of 16; zeroed in records */
 };
 struct hpx_table;
 
@@ -58,6 +59,8 @@ void hpx_table_drop(struct hpx_table *t);
 int hpx_table_hash(struct hpx_table *t, const hapax_key *key, uint64_t *hash);
 /* Room for key and word before an entry, and their writing. */
 size_t hpx_table_keyed(struct hpx_table *t, const hapax_key *key);
+/* The same with what is in front of the key. */
+size_t hpx_table_room(struct hpx_table *t, const hapax_key *key);
 void hpx_table_set_key(struct hpx_table *t, void *e, const hapax_key *key, uint64_t hash, uint64_t flags);
 hapax_key hpx_table_key(struct hpx_table *t, void *e);
 
@@ -127,8 +130,11 @@ int hpx_record_bind(struct hpx_record *r, struct hpx_object *object);
 void hpx_record_discard(struct hpx_record *r);        /* never published */
 /* GONE is ours: cancels the registration and retires the record. Inside or outside a section. */
 void hpx_record_finish(struct hpx_record *r);
-/* Called when a registered object has died, after the record was claimed: the owner's accounting. */
-void hpx_table_on_collect(struct hpx_table *t, void (*collected)(void *ctx), void *ctx);
+/* Called in a section when a record's object has died, with the record's word before it was claimed for that: GONE in it
+ * if somebody else did. The owner's accounting; the owner finishes the record if it is its own to finish. */
+void hpx_table_on_collect(struct hpx_table *t, void (*collected)(void *ctx, struct hpx_record *r, uint64_t before), void *ctx);
+/* Entries that iterators pass over: asked in a section, with the object held. `hidden` gets the ctx of on_collect. */
+void hpx_table_on_iterate(struct hpx_table *t, bool (*hidden)(void *ctx, void *e, struct hpx_object *o));
 
 /* The owner goes: open iterators end, and every entry that is left, of dead objects too, is claimed; `claimed` is called
  * in a section for each whose GONE this call set (finish records there). No puts run any more. Needs no memory. */

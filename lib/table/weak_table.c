@@ -26,16 +26,17 @@ struct hapax_table {
 
 /* ---- life ---------------------------------------------------------------------------------------------------- */
 
-static void collected(void *ctx)
-{
-	hpx_count(&((hapax_table *)ctx)->counters, COUNT_OUT, 1);
-}
-
 static void taken_out(void *e, uint64_t word, void *ctx)
 {
 	(void)word;
-	collected(ctx);
+	hpx_count(&((hapax_table *)ctx)->counters, COUNT_OUT, 1);
 	hpx_record_finish(e);
+}
+
+static void collected(void *ctx, struct hpx_record *r, uint64_t before)
+{
+	if (!(before & HPX_W_GONE))
+		taken_out(r, before, ctx);
 }
 
 static int create(hapax_table **out, hapax_env *env, const hapax_key_ops *keys, size_t capacity, const char *name)
