@@ -10,16 +10,6 @@
  */
 #include "flight/flight.h"
 
-/* One waiting thread, on its stack. All fields are under the bucket lock once it is enlisted. */
-struct hpx_waiter {
-	struct hpx_waiter *next, **link; /* link: where the pointer to this one is; NULL: not in the list */
-	const void *flight;              /* the entry; from the landing on the struct hpx_landing */
-	struct hpx_error_box **box;
-	struct hpx_outcome *out;
-	struct hpx_flight_bucket *bucket;
-	bool announced;                  /* in the wait graph */
-};
-
 /* The shares of one load error. */
 struct hpx_error_box {
 	hapax_env *env;
@@ -99,6 +89,27 @@ static void delist(struct hpx_waiter *w)
 	if (w->next)
 		w->next->link = w->link;
 	w->link = NULL;
+}
+
+/* Delists a waiter that has its outcome. Those that do not sleep are collected: they may be gone once they are called. */
+static void let_go(struct hpx_waiter *w, struct hpx_waiter **called)
+{
+	delist(w);
+	if (w->done) {
+		w->next = *called;
+		*called = w;
+	}
+}
+
+/* Outside all locks. */
+static void call(struct hpx_waiter *called)
+{
+	struct hpx_waiter *next;
+
+	for (; called; called = next) {
+		next = called->next;
+		called->done(called);
+	}
 }
 
 /* ---- shared load errors ----------------------------------------------------------------------------------------- */
@@ -208,7 +219,7 @@ void hpx_flight_complete(struct hpx_flights *f, struct hpx_landing *landing, int
 			 hapax_load_error *error)
 {
 	struct hpx_flight_bucket *b = landing->bucket;
-	struct hpx_waiter *w, *next;
+	struct hpx_waiter *w, *next, *called = NULL;
 
 	if (!b)
 		return;
@@ -219,7 +230,7 @@ void hpx_flight_complete(struct hpx_flights *f, struct hpx_landing *landing, int
 		next = w->next;
 		if (w->flight != landing)
 			continue;
-		delist(w);
+		let_go(w, &called);
 		if (status == 0) {
 			if (!HPX_BROKEN(WAITER_EARLY))
 				hpx_take_more(object, 1);
@@ -231,10 +242,12 @@ void hpx_flight_complete(struct hpx_flights *f, struct hpx_landing *landing, int
 	}
 	pthread_mutex_unlock(&b->lock);
 	hpx_event_signal(&b->event, f->env);
+	call(called);
 }
 
 void hpx_flight_release_all(struct hpx_flights *f, int status)
 {
+	struct hpx_waiter *called = NULL;
 	unsigned i;
 
 	for (i = 0; i < HPX_FLIGHT_BUCKETS; i++) {
@@ -246,11 +259,12 @@ void hpx_flight_release_all(struct hpx_flights *f, int status)
 		while (b->first) {
 			b->first->out->status = status;
 			hpx_wait_forget(b->first->flight);
-			delist(b->first);
+			let_go(b->first, &called);
 		}
 		pthread_mutex_unlock(&b->lock);
 		hpx_event_signal(&b->event, f->env);
 	}
+	call(called);
 }
 
 /* ---- the joiner's side ------------------------------------------------------------------------------------------ */
@@ -269,33 +283,60 @@ static bool mark_waited(hpx_u64 *word)
 }
 
 /* Under the bucket lock: enlists, or says in the outcome why not. */
-static void enter(struct hpx_waiter *w, void *e, hpx_u64 *word)
+static bool enter(struct hpx_waiter *w, void *e, hpx_u64 *word, bool announce)
 {
 	int rc = w->bucket->closed;
 
 	/* order: -> FLIGHT.COMMIT acquire; WAITED is set, so the landing clears LOADING under this lock */
 	if (!rc && !HPX_BROKEN(LOST_WAKEUP) && !(hpx_load_acquire(word) & HPX_FLIGHT_LOADING))
-		return;
-	if (!rc)
+		return false;
+	if (!rc && announce)
 		rc = hpx_wait_enter(e);
 	if (rc) {
 		w->out->status = rc;
-		return;
+		return false;
 	}
-	w->announced = true;
+	w->announced = announce;
+	w->enlisted = true;
 	enlist(w);
+	return true;
 }
 
-/* Also runs when the waiting thread is cancelled. */
-static void leave(struct hpx_waiter *w)
+/* Sets WAITED and enlists while LOADING is set. A waiter that does not sleep may be gone on return. */
+static bool try_enlist(struct hpx_flights *f, void *e, hpx_u64 *word, struct hpx_waiter *w, bool announce)
 {
-	if (!w->announced)
+	struct hpx_flight_bucket *b = bucket_of(f, e);
+	bool in;
+
+	w->flight = e;
+	w->bucket = b;
+	w->enlisted = w->announced = false;
+	*w->out = (struct hpx_outcome){.status = HPX_FLIGHT_AGAIN};
+	if (!mark_waited(word))
+		return false;
+	HPX_BROKEN_WINDOW(LOST_WAKEUP);
+	pthread_mutex_lock(&b->lock);
+	in = enter(w, e, word, announce);
+	pthread_mutex_unlock(&b->lock);
+	return in;
+}
+
+bool hpx_flight_enlist(struct hpx_flights *f, void *e, hpx_u64 *word, struct hpx_waiter *w)
+{
+	return try_enlist(f, e, word, w, false);
+}
+
+void hpx_flight_leave(struct hpx_waiter *w)
+{
+	if (!w->enlisted)
 		return;
 	pthread_mutex_lock(&w->bucket->lock);
 	if (w->link)
 		delist(w);
 	pthread_mutex_unlock(&w->bucket->lock);
-	hpx_wait_leave();
+	if (w->announced)
+		hpx_wait_leave();
+	w->enlisted = w->announced = false;
 }
 
 static bool over(struct hpx_waiter *w)
@@ -308,8 +349,7 @@ static bool over(struct hpx_waiter *w)
 	return done;
 }
 
-/* Sleeps until the outcome is there or the deadline passed; an outcome that arrived by then counts. */
-static void sleep_until(struct hpx_flights *f, struct hpx_waiter *w, uint64_t deadline)
+void hpx_flight_await(struct hpx_flights *f, struct hpx_waiter *w, uint64_t deadline)
 {
 	struct hpx_flight_bucket *b = w->bucket;
 	bool late = false;
@@ -323,39 +363,30 @@ static void sleep_until(struct hpx_flights *f, struct hpx_waiter *w, uint64_t de
 			pthread_mutex_lock(&b->lock);
 			if (w->link) {
 				delist(w);
-				w->out->status = HAPAX_ETIMEDOUT;
+				w->out->status = deadline == HAPAX_NO_WAIT ? HAPAX_INFLIGHT : HAPAX_ETIMEDOUT;
 			}
 			pthread_mutex_unlock(&b->lock);
 			return;
 		}
-		late = hpx_event_wait(&b->event, f->env, value, deadline);
+		late = deadline == HAPAX_NO_WAIT || hpx_event_wait(&b->event, f->env, value, deadline);
 	}
 }
 
 void hpx_flight_join(struct hpx_flights *f, void *e, hpx_u64 *word, const struct hpx_join *how, struct hpx_outcome *out)
 {
-	__attribute__((cleanup(leave))) struct hpx_waiter w = {
-		.flight = e,
-		.box = how->box,
-		.out = out,
-		.bucket = bucket_of(f, e),
-	};
+	__attribute__((cleanup(hpx_flight_leave))) struct hpx_waiter w = {.box = how->box, .out = out};
 
 	*out = (struct hpx_outcome){.status = HPX_FLIGHT_AGAIN};
 	if (hpx_wait_owned(e))
 		out->status = HAPAX_EDEADLK;
 	else if (how->deadline == HAPAX_NO_WAIT)
 		out->status = HAPAX_INFLIGHT;
-	else if (mark_waited(word)) {
-		HPX_BROKEN_WINDOW(LOST_WAKEUP);
-		pthread_mutex_lock(&w.bucket->lock);
-		enter(&w, e, word);
-		pthread_mutex_unlock(&w.bucket->lock);
-	}
+	else
+		try_enlist(f, e, word, &w, true);
 	hpx_read_unlock();
-	if (!w.announced)
+	if (!w.enlisted)
 		return;
 	if (how->joined)
 		how->joined(how->ctx);
-	sleep_until(f, &w, how->deadline);
+	hpx_flight_await(f, &w, how->deadline);
 }

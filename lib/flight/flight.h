@@ -10,9 +10,10 @@
  *            WAITED: bucket lock: clear LOADING, the waiters become this landing's; unlock
  *      complete: bucket lock: outcomes are handed out; unlock; wake
  *
- * A load that nobody joins costs one compare-and-swap. The waiters' records are on their own stacks, in the list of one
- * of HPX_FLIGHT_BUCKETS buckets, under its lock; nothing is called under that lock. From the landing on they are known
- * by the landing's address, so that the entry's memory may be used for something else before they are woken.
+ * A load that nobody joins costs one compare-and-swap. The waiters' records are in the list of one of
+ * HPX_FLIGHT_BUCKETS buckets, under its lock; nothing is called under that lock. From the landing on they are known
+ * by the landing's address, so that the entry's memory may be used for something else before they are woken. A waiter is
+ * on the stack of the thread that sleeps, or belongs to somebody who is called instead (`done`).
  * This layer does not know tables: an entry is an address and its word.
  */
 #ifndef HPX_FLIGHT_H
@@ -45,7 +46,7 @@ struct hpx_flights {
 };
 void hpx_flights_init(struct hpx_flights *f, hapax_env *env);
 void hpx_flights_fini(struct hpx_flights *f);
-/* In a forked child: locks and waiters of threads that are gone. */
+/* In a forked child: locks and waiters of threads that are gone, and those with `done`: their owner knows them. */
 void hpx_flights_reinit(struct hpx_flights *f);
 
 /* What a joined flight came to. */
@@ -54,6 +55,19 @@ struct hpx_outcome {
 				      HAPAX_EABANDONED: the loader vanished, and a waiter may load in its place */
 	struct hpx_object *object; /* with a reference for this waiter, when status is 0 */
 	hapax_load_error error;    /* a share of it, when status is HAPAX_ELOADER and it was asked for */
+};
+
+/* One waiter. All fields are under the bucket lock from when it is enlisted until it has its outcome. */
+struct hpx_waiter {
+	struct hpx_waiter *next, **link; /* link: where the pointer to this one is; NULL: not in the list */
+	const void *flight;              /* the entry; from the landing on the struct hpx_landing */
+	struct hpx_error_box **box;
+	struct hpx_outcome *out;
+	struct hpx_flight_bucket *bucket;
+	/* Called once when the outcome is there, on the thread that completed, outside sections and locks; the waiter is its
+	 * own then, and may be freed. NULL: a thread sleeps. */
+	void (*done)(struct hpx_waiter *w);
+	bool enlisted, announced;        /* it was; and it is in the wait graph */
 };
 
 /* Room for sharing a load error. Whoever wants the error brings one, so that completing needs no memory. */
@@ -76,6 +90,17 @@ struct hpx_join {
 };
 void hpx_flight_join(struct hpx_flights *f, void *e, hpx_u64 *word, const struct hpx_join *how, struct hpx_outcome *out);
 
+/*
+ * Joins without waiting and without a place in the wait graph: `box`, `out` and `done` of the waiter are set. True: it is
+ * enlisted. Else it never was, and its outcome says why: HPX_FLIGHT_AGAIN, or the status of hpx_flight_release_all(). In a
+ * section, or by whoever published `e` before anybody can land it. A waiter with `done` may be gone on return.
+ */
+bool hpx_flight_enlist(struct hpx_flights *f, void *e, hpx_u64 *word, struct hpx_waiter *w);
+/* Sleeps for an enlisted waiter without `done`, as joining does: HAPAX_NO_WAIT, HAPAX_ETIMEDOUT. A cancellation point. */
+void hpx_flight_await(struct hpx_flights *f, struct hpx_waiter *w, uint64_t deadline);
+/* A waiter without `done` goes: no-op if it has its outcome or was never enlisted. */
+void hpx_flight_leave(struct hpx_waiter *w);
+
 /* Clears LOADING and WAITED of `e`; returns the word before. `landing` is on the caller's stack. */
 struct hpx_landing {
 	struct hpx_flight_bucket *bucket; /* NULL: nobody waits */
@@ -87,7 +112,7 @@ uint64_t hpx_flight_land(struct hpx_flights *f, void *e, hpx_u64 *word, struct h
 void hpx_flight_complete(struct hpx_flights *f, struct hpx_landing *landing, int status, struct hpx_object *object,
 			 hapax_load_error *error);
 
-/* Releases every waiter, and whoever still comes, with `status`; flights go on without them. */
+/* Releases every waiter, and whoever still comes, with `status`; flights go on without them. Outside sections. */
 void hpx_flight_release_all(struct hpx_flights *f, int status);
 /* Nobody is enlisted: for checks at quiescence. */
 bool hpx_flights_idle(struct hpx_flights *f);
