@@ -19,7 +19,9 @@
  *
  * All calls but hpx_wheel_cancel() are made under the owner's lock. A timer that was added may be cancelled by a thread
  * without that lock, once; it is unlinked, and may be freed, when the lock's holder takes it back with
- * hpx_wheel_cancelled(). The wheel never looks at `entry`.
+ * hpx_wheel_cancelled(). The wheel never looks at `entry`. One that was handed out may be on the stack of the cancelled as
+ * well: whose it is the holder of the lock settles before giving it up, by exchanging `entry`, as the canceller does
+ * before: who got NULL forgets the timer.
  */
 #ifndef HPX_WHEEL_H
 #define HPX_WHEEL_H
@@ -33,7 +35,7 @@
 
 struct hpx_timer {
 	struct hpx_timer *next, *prev;   /* in the wheel: a ring; handed out: `next`, up to NULL */
-	struct hpx_timer *cancelled;     /* the stack of those cancelled */
+	struct hpx_timer *cancelled;     /* those cancelled, up to NULL */
 	uint64_t due;
 	HPX_ATOMIC(void *) entry;        /* the owner's: what it is for; cleared by who claims that */
 	bool linked;                     /* in the wheel; under the lock */
@@ -58,7 +60,7 @@ void hpx_wheel_add(struct hpx_wheel *w, struct hpx_timer *t, uint64_t due);
 void hpx_wheel_remove(struct hpx_wheel *w, struct hpx_timer *t);
 /* Handles up to `max` timers and puts those that are due (due <= now) into *list, taken out: NULL, or linked by `next`.
  * Returns how many were handled: 0: nothing is due. (More than are in the list: call again, others may be due.) */
-unsigned hpx_wheel_due(struct hpx_wheel *w, uint64_t now, unsigned max, struct hpx_timer **list);
+unsigned hpx_wheel_due(struct hpx_wheel *w, uint64_t now, struct hpx_timer **list, unsigned max);
 /* When hpx_wheel_due() next has something to do: the due of the earliest timer, or earlier, where many lie together. Earlier
  * than that once per level at most: a call at that time makes the next answer later. UINT64_MAX: the wheel is empty. */
 uint64_t hpx_wheel_next(const struct hpx_wheel *w);
@@ -67,7 +69,7 @@ static inline bool hpx_wheel_empty(const struct hpx_wheel *w) { return !w->count
 /* Any thread, without the lock, once per timer, after it was added (or instead: then it is never added). The timer is not
  * the caller's any more. */
 void hpx_wheel_cancel(struct hpx_wheel *w, struct hpx_timer *t);
-/* Takes back all that were cancelled: out of the wheel, to be freed: NULL, or linked by `next`. */
+/* Takes back all that were cancelled: out of the wheel, to be freed: NULL, or linked by `cancelled`. */
 struct hpx_timer *hpx_wheel_cancelled(struct hpx_wheel *w);
 /* Is there anything to take back? Without the lock: a hint. */
 static inline bool hpx_wheel_has_cancelled(const struct hpx_wheel *w)
