@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* policy/shadow.c - which keys were let go of lately. */
+#include "policy/shadow.h"
+
+#include "policy/list.h"
+
+#define PLACES ((size_t)1 << 20)   /* at most this many keys: 12 to 16 MiB */
+#define BUCKETS_FIRST 8
+#define TIME_BITS 24               /* of a span; 32 are kept, so that 256 spans are told apart */
+
+/* Ids are hashes, of a user's making perhaps. */
+static uint32_t hash_of(uint64_t id)
+{
+	uint32_t hash = (uint32_t)((id ^ id >> 32) * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+
+	return hash ? hash : 1;
+}
+
+static uint64_t *bucket_of(const struct hpx_shadow *shadow, uint32_t hash)
+{
+	return &shadow->place[(hash & (shadow->buckets - 1)) * HPX_SHADOW_WAYS];
+}
+
+static uint32_t age_of(const struct hpx_shadow *shadow, uint64_t place)
+{
+	return (uint32_t)(shadow->now >> shadow->shift) - (uint32_t)place;
+}
+
+static bool too_old(const struct hpx_shadow *shadow, uint64_t place)
+{
+	return age_of(shadow, place) > shadow->span >> shadow->shift;
+}
+
+static size_t bytes_of(size_t buckets)
+{
+	return buckets * HPX_SHADOW_WAYS * sizeof(uint64_t);
+}
+
+/* Buckets for so many keys, half to three quarters full. */
+static size_t buckets_for(uint64_t keys)
+{
+	size_t buckets = BUCKETS_FIRST;
+
+	while (buckets * HPX_SHADOW_WAYS / 4 * 3 < keys && buckets < PLACES / HPX_SHADOW_WAYS * 2)
+		buckets *= 2;
+	return buckets;
+}
+
+int hpx_shadow_init(struct hpx_shadow *shadow, const hapax_allocator *allocator, uint64_t span)
+{
+	size_t room = buckets_for(span < PLACES ? span : PLACES);
+	uint64_t *place = shadow->place;
+	unsigned shift = 0;
+
+	while (span >> shift >> TIME_BITS)
+		shift++;
+	if (room != shadow->room) {
+		place = allocator->alloc(bytes_of(room), 64, allocator->ctx);
+		if (!place && !shadow->place)
+			return HAPAX_ENOMEM;
+	}
+	if (place && place != shadow->place) {
+		size_t keep = shadow->buckets < room ? shadow->buckets : room;
+
+		if (!shadow->place)
+			memset(place, 0, bytes_of(keep = BUCKETS_FIRST));
+		else
+			memcpy(place, shadow->place, bytes_of(keep));
+		if (shadow->place)
+			allocator->free(shadow->place, bytes_of(shadow->room), 64, allocator->ctx);
+		shadow->allocator = allocator;
+		shadow->place = place;
+		shadow->room = room;
+		shadow->buckets = keep;
+		shadow->sweep = 0;
+	}
+	if (shift != shadow->shift) {
+		for (size_t i = 0; i < shadow->buckets * HPX_SHADOW_WAYS; i++) {
+			uint64_t at = shadow->place[i], age;
+
+			if (!at)
+				continue;
+			age = (uint64_t)age_of(shadow, at) << shadow->shift >> shift;
+			age = age > UINT32_MAX ? UINT32_MAX : age;
+			shadow->place[i] = at >> 32 << 32 | (uint32_t)((shadow->now >> shift) - age);
+		}
+		shadow->shift = shift;
+	}
+	shadow->span = span;
+	return 0;
+}
+
+void hpx_shadow_fini(struct hpx_shadow *shadow)
+{
+	if (shadow->place)
+		shadow->allocator->free(shadow->place, bytes_of(shadow->room), 64, shadow->allocator->ctx);
+	memset(shadow, 0, sizeof(*shadow));
+}
+
+/* Each bucket gives half of its keys to one of the new ones. */
+static void grow(struct hpx_shadow *shadow)
+{
+	size_t half = shadow->buckets * HPX_SHADOW_WAYS;
+
+	memset(&shadow->place[half], 0, half * sizeof(uint64_t));
+	for (size_t i = 0; i < half; i++) {
+		if (shadow->place[i] >> 32 & shadow->buckets) {
+			shadow->place[half + i] = shadow->place[i];
+			shadow->place[i] = 0;
+		}
+	}
+	shadow->buckets *= 2;
+}
+
+void hpx_shadow_use(struct hpx_shadow *shadow, uint64_t keys)
+{
+	while (shadow->buckets < shadow->room && shadow->buckets * HPX_SHADOW_WAYS / 4 * 3 < keys)
+		grow(shadow);
+}
+
+void hpx_shadow_add(struct hpx_shadow *shadow, uint64_t id, uint64_t weight)
+{
+	uint32_t hash = hash_of(id);
+	uint64_t *bucket, *at;
+
+	shadow->now += weight;
+	bucket = &shadow->place[shadow->sweep * HPX_SHADOW_WAYS];
+	for (unsigned i = 0; i < HPX_SHADOW_WAYS; i++)
+		bucket[i] = bucket[i] && too_old(shadow, bucket[i]) ? 0 : bucket[i];
+	shadow->sweep = (shadow->sweep + 1) & (shadow->buckets - 1);
+	bucket = at = bucket_of(shadow, hash);
+	for (unsigned i = 0; i < HPX_SHADOW_WAYS; i++) {
+		if (bucket[i] >> 32 == hash) {
+			at = &bucket[i];
+			break;
+		}
+		if (*at && (!bucket[i] || age_of(shadow, bucket[i]) > age_of(shadow, *at)))
+			at = &bucket[i];
+	}
+	*at = (uint64_t)hash << 32 | (uint32_t)(shadow->now >> shadow->shift);
+}
+
+bool hpx_shadow_take(struct hpx_shadow *shadow, uint64_t id)
+{
+	uint32_t hash = hash_of(id);
+	uint64_t *bucket = bucket_of(shadow, hash);
+
+	for (unsigned i = 0; i < HPX_SHADOW_WAYS; i++) {
+		if (bucket[i] >> 32 == hash) {
+			bool fresh = !too_old(shadow, bucket[i]);
+
+			bucket[i] = 0;
+			return fresh;
+		}
+	}
+	return false;
+}
