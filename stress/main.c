@@ -4,6 +4,7 @@
  */
 #include "files/files.h"
 #include "harness/options.h"
+#include "policy/policy.h"
 #include "trace/trace.h"
 
 #include <hapax/hapax.h>
@@ -39,6 +40,7 @@ int main(int argc, char **argv)
 	const struct command commands[] = {
 		{"files", hpx_files_main, "an open-file cache over this machine's own files"},
 		{"trace", hpx_trace_main, "replay a recorded key trace against objects read from SQLite"},
+		{"policy", hpx_policy_main, "replay traces through bounded caches: hit ratios of every eviction policy"},
 		{"torture", hpx_torture_main, "every call at once, from many threads, under oracles"},
 		{"histories", hpx_histories_main, "short rounds, recorded, each explained by an order of its calls"},
 		{"model", hpx_model_main, "the library's sources under a deterministic scheduler, in many interleavings"},

@@ -84,6 +84,19 @@ static int store_number(const hpx_usage *usage, const hpx_option *option, const 
 	return -1;
 }
 
+static int store_in_list(const hpx_usage *usage, const hpx_option *option, const char *text)
+{
+	hpx_option_list *list = option->to;
+
+	if (!*text)
+		return hpx_input_error(usage->command, "--%s: the value is empty", option->name);
+	if (list->count == HPX_OPTION_LIST_MOST)
+		return hpx_input_error(usage->command, "--%s: given more than %d times", option->name,
+				       HPX_OPTION_LIST_MOST);
+	list->text[list->count++] = text;
+	return -1;
+}
+
 static int store(const hpx_usage *usage, const hpx_option *option, const char *text)
 {
 	char *end;
@@ -104,6 +117,8 @@ static int store(const hpx_usage *usage, const hpx_option *option, const char *t
 			return hpx_input_error(usage->command, "--%s: the value is empty", option->name);
 		*(const char **)option->to = text;
 		return -1;
+	case HPX_OPTION_LIST:
+		return store_in_list(usage, option, text);
 	case HPX_OPTION_FLAG:
 		*(bool *)option->to = true;
 		return -1;

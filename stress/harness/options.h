@@ -17,8 +17,16 @@ typedef enum hpx_option_kind {
 	HPX_OPTION_BYTES,  /* uint64_t; a number with an optional k, M or G (powers of 1024) */
 	HPX_OPTION_REAL,   /* double */
 	HPX_OPTION_TEXT,   /* const char *; not empty */
+	HPX_OPTION_LIST,   /* hpx_option_list; may be given again; not empty */
 	HPX_OPTION_FLAG	   /* bool; takes no value */
 } hpx_option_kind;
+
+enum { HPX_OPTION_LIST_MOST = 64 };
+
+typedef struct hpx_option_list {
+	unsigned count;
+	const char *text[HPX_OPTION_LIST_MOST];
+} hpx_option_list;
 
 typedef struct hpx_option {
 	const char *name; /* without the dashes; NULL ends a table */

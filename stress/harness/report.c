@@ -237,26 +237,29 @@ int hpx_report_json(const hpx_result *result, const char *path)
 	return status;
 }
 
-int hpx_json_check(const char *command, const char *json)
+int hpx_output_check(const char *command, const char *option, const char *path)
 {
 	char folder[PATH_MAX];
 	struct stat info;
 
-	if (!json || !strcmp(json, "-"))
+	if (!path || !strcmp(path, "-"))
 		return 0;
-	if (strlen(json) >= sizeof(folder) - 8)
-		return hpx_input_error(command, "--json: the path is too long");
-	if (stat(json, &info) == 0 && S_ISDIR(info.st_mode))
-		return hpx_input_error(command, "--json: '%s' is a folder", json);
-	strcpy(folder, json);
+	if (strlen(path) >= sizeof(folder) - 8)
+		return hpx_input_error(command, "--%s: the path is too long", option);
+	if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+		return hpx_input_error(command, "--%s: '%s' is a folder", option, path);
+	strcpy(folder, path);
 	if (access(dirname(folder), W_OK | X_OK)) {
 		int error = errno;
 
-		strcpy(folder, json);
-		return hpx_input_error(command, "--json: cannot write into '%s': %s", dirname(folder), strerror(error));
+		strcpy(folder, path);
+		return hpx_input_error(command, "--%s: cannot write into '%s': %s", option, dirname(folder),
+				       strerror(error));
 	}
 	return 0;
 }
+
+int hpx_json_check(const char *command, const char *json) { return hpx_output_check(command, "json", json); }
 
 static int write_all(int fd, const char *text, size_t size)
 {
@@ -295,13 +298,26 @@ static int write_renamed(const char *text, size_t size, const char *path)
 	return error;
 }
 
+int hpx_text_write(const char *command, const char *option, const char *text, size_t size, const char *path)
+{
+	int error;
+
+	if (!strcmp(path, "-"))
+		error = fflush(stdout) || write_all(STDOUT_FILENO, text, size) ? errno : 0;
+	else
+		error = write_renamed(text, size, path);
+	if (error)
+		return hpx_input_error(command, "--%s: cannot write '%s': %s", option, path, strerror(error));
+	return 0;
+}
+
 int hpx_json_write(const char *command, json_object *object, const char *path)
 {
 	const char *text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
 									  JSON_C_TO_STRING_NOSLASHESCAPE);
 	size_t size = text ? strlen(text) : 0;
 	char *line = malloc(size + 1);
-	int error;
+	int status;
 
 	if (!text || !line) {
 		free(line);
@@ -309,12 +325,7 @@ int hpx_json_write(const char *command, json_object *object, const char *path)
 	}
 	memcpy(line, text, size);
 	line[size] = '\n';
-	if (!strcmp(path, "-"))
-		error = fflush(stdout) || write_all(STDOUT_FILENO, line, size + 1) ? errno : 0;
-	else
-		error = write_renamed(line, size + 1, path);
+	status = hpx_text_write(command, "json", line, size + 1, path);
 	free(line);
-	if (error)
-		return hpx_input_error(command, "--json: cannot write '%s': %s", path, strerror(error));
-	return 0;
+	return status;
 }

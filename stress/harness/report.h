@@ -7,6 +7,8 @@
 
 #include "result.h"
 
+#include <stddef.h>
+
 struct json_object;
 
 void hpx_report_table(const hpx_result *result, FILE *to);
@@ -19,6 +21,9 @@ int hpx_report_json(const hpx_result *result, const char *path);
  * in the same folder, then rename), or to standard output for "-". Returns 0, or HPX_EXIT_INPUT after a message.
  */
 int hpx_json_write(const char *command, struct json_object *object, const char *path);
+
+/* The same for text, for the option named `option`. */
+int hpx_text_write(const char *command, const char *option, const char *text, size_t size, const char *path);
 
 /* 1234567 as "1,234,567"; `buffer` of at least 32. Returns it. */
 char *hpx_grouped(char *buffer, uint64_t number);

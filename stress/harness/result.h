@@ -48,6 +48,8 @@ FILE *hpx_human(const char *json);
 
 /* NULL is fine. Says before the run whether the file can be written. Returns 0, or HPX_EXIT_INPUT after a message. */
 int hpx_json_check(const char *command, const char *json);
+/* The same for the file of another option. */
+int hpx_output_check(const char *command, const char *option, const char *path);
 
 /* One more row and field. */
 void hpx_result_note(hpx_result *result, const char *field, const char *label, uint64_t value);

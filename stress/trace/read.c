@@ -16,6 +16,8 @@ static const uint64_t most_bytes = UINT64_C(1) << 31;
 
 struct reader {
 	const char *path;
+	const hpx_trace_form *form;
+	size_t record; /* bytes of a request */
 	FILE *file;
 	ZSTD_DStream *stream;
 	void *buffer; /* compressed input */
@@ -27,7 +29,8 @@ struct reader {
 
 static int bad(const struct reader *reader, uint64_t offset, const char *reason)
 {
-	return hpx_input_error("trace", "%s: offset %llu: %s", reader->path, (unsigned long long)offset, reason);
+	return hpx_input_error(reader->form->command, "%s: offset %llu: %s", reader->path, (unsigned long long)offset,
+			       reason);
 }
 
 static int make_room(struct reader *reader)
@@ -73,6 +76,25 @@ static int decompress(struct reader *reader, size_t length, size_t *hint)
 	}
 }
 
+/* What is not compressed goes through the same buffer. */
+static int copy(struct reader *reader, size_t length)
+{
+	for (size_t done = 0; done < length;) {
+		size_t part = length - done;
+
+		if (make_room(reader))
+			return bad(reader, reader->consumed + done, "out of memory");
+		if (part > reader->room - reader->count)
+			part = reader->room - reader->count;
+		memcpy(reader->bytes + reader->count, (char *)reader->buffer + done, part);
+		reader->count += part;
+		done += part;
+		if (reader->count > most_bytes)
+			return bad(reader, reader->consumed + done, "more than 2 GiB of keys");
+	}
+	return 0;
+}
+
 static int read_all(struct reader *reader)
 {
 	size_t hint = 1;
@@ -85,31 +107,32 @@ static int read_all(struct reader *reader)
 			return bad(reader, reader->consumed, strerror(errno));
 		if (!length)
 			break;
-		status = decompress(reader, length, &hint);
+		status = reader->form->plain ? copy(reader, length) : decompress(reader, length, &hint);
 		if (status)
 			return status;
 		reader->consumed += length;
 	}
 	if (reader->consumed == 0)
 		return bad(reader, 0, "the file is empty");
-	if (hint != 0)
+	if (hint != 0 && !reader->form->plain)
 		return bad(reader, reader->consumed, "the file ends inside a zstd frame (truncated)");
 	if (reader->count == 0)
 		return bad(reader, reader->consumed, "the trace has no keys");
-	if (reader->count % 8)
+	if (reader->count % reader->record)
 		return hpx_input_error(
-			"trace",
-			"%s: offset %llu: %zu decompressed bytes are not a whole number of 8-byte keys (%zu too many)",
-			reader->path, (unsigned long long)reader->consumed, reader->count, reader->count % 8);
+			reader->form->command,
+			"%s: offset %llu: %zu decompressed bytes are not a whole number of %zu-byte %s (%zu too many)",
+			reader->path, (unsigned long long)reader->consumed, reader->count, reader->record,
+			reader->form->sized ? "records" : "keys", reader->count % reader->record);
 	return 0;
 }
 
-static uint64_t little_endian(const unsigned char *bytes)
+static uint64_t little_endian(const unsigned char *bytes, unsigned count)
 {
 	uint64_t value = 0;
 
-	for (int i = 7; i >= 0; i--)
-		value = value << 8 | bytes[i];
+	while (count)
+		value = value << 8 | bytes[--count];
 	return value;
 }
 
@@ -138,36 +161,58 @@ static uint32_t index_of(const hpx_trace *trace, uint64_t key)
 }
 
 /* Keys become indices of sorted distinct keys once, so that the replay need not hash for its own purposes. */
-static int make_order(hpx_trace *trace, const unsigned char *bytes)
+static int make_order(hpx_trace *trace, const unsigned char *bytes, size_t record)
 {
 	trace->keys = malloc(trace->requests * sizeof(*trace->keys));
 	trace->order = malloc(trace->requests * sizeof(*trace->order));
 	if (!trace->keys || !trace->order)
 		return -1;
 	for (uint64_t i = 0; i < trace->requests; i++)
-		trace->keys[i] = little_endian(bytes + 8 * i);
+		trace->keys[i] = little_endian(bytes + record * i, 8);
 	qsort(trace->keys, trace->requests, sizeof(*trace->keys), by_value);
 	for (uint64_t i = 0; i < trace->requests; i++)
 		if (!i || trace->keys[i] != trace->keys[trace->count - 1])
 			trace->keys[trace->count++] = trace->keys[i];
 	for (uint64_t i = 0; i < trace->requests; i++)
-		trace->order[i] = index_of(trace, little_endian(bytes + 8 * i));
+		trace->order[i] = index_of(trace, little_endian(bytes + record * i, 8));
+	return 0;
+}
+
+static int make_sizes(hpx_trace *trace, const unsigned char *bytes, size_t record)
+{
+	trace->sizes = malloc(trace->requests * sizeof(*trace->sizes));
+	if (!trace->sizes)
+		return -1;
+	for (uint64_t i = 0; i < trace->requests; i++)
+		trace->sizes[i] = (uint32_t)little_endian(bytes + record * i + 8, 4);
 	return 0;
 }
 
 int hpx_trace_read(hpx_trace *trace, const char *path)
 {
-	struct reader reader = {.path = path, .buffer_size = ZSTD_DStreamInSize()};
+	static const hpx_trace_form form = {.command = "trace"};
+
+	return hpx_trace_read_as(trace, path, &form);
+}
+
+int hpx_trace_read_as(hpx_trace *trace, const char *path, const hpx_trace_form *form)
+{
+	struct reader reader = {
+		.path = path,
+		.form = form,
+		.record = form->sized ? 12 : 8,
+		.buffer_size = ZSTD_DStreamInSize(),
+	};
 	struct stat info;
 	int status;
 
 	memset(trace, 0, sizeof(*trace));
 	reader.file = fopen(path, "rbe");
 	if (!reader.file)
-		return hpx_input_error("trace", "%s: %s", path, strerror(errno));
+		return hpx_input_error(form->command, "%s: %s", path, strerror(errno));
 	if (fstat(fileno(reader.file), &info) == 0 && S_ISDIR(info.st_mode)) {
 		fclose(reader.file);
-		return hpx_input_error("trace", "%s: is a folder", path);
+		return hpx_input_error(form->command, "%s: is a folder", path);
 	}
 	reader.stream = ZSTD_createDStream();
 	reader.buffer = malloc(reader.buffer_size);
@@ -178,8 +223,9 @@ int hpx_trace_read(hpx_trace *trace, const char *path)
 	fclose(reader.file);
 	ZSTD_freeDStream(reader.stream);
 	free(reader.buffer);
-	trace->requests = reader.count / 8;
-	if (!status && make_order(trace, reader.bytes))
+	trace->requests = reader.count / reader.record;
+	if (!status && (make_order(trace, reader.bytes, reader.record) ||
+			(form->sized && make_sizes(trace, reader.bytes, reader.record))))
 		status = bad(&reader, reader.consumed, "out of memory");
 	free(reader.bytes);
 	if (status)
@@ -191,5 +237,6 @@ void hpx_trace_free(hpx_trace *trace)
 {
 	free(trace->order);
 	free(trace->keys);
+	free(trace->sizes);
 	memset(trace, 0, sizeof(*trace));
 }

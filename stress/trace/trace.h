@@ -30,10 +30,19 @@ typedef struct hpx_trace {
 	uint32_t *order; /* per request: index into `keys` */
 	uint64_t count;	 /* distinct keys */
 	uint64_t *keys;	 /* sorted */
+	uint32_t *sizes; /* per request: of the object then; NULL: the trace has none */
 } hpx_trace;
 
+/* How a trace is written. */
+typedef struct hpx_trace_form {
+	const char *command; /* for messages */
+	bool sized;	     /* records of (64-bit key, 32-bit size), 12 bytes; else 64-bit keys */
+	bool plain;	     /* not compressed */
+} hpx_trace_form;
+
 /* Returns 0, or HPX_EXIT_INPUT after a message with file, offset and reason. */
-int hpx_trace_read(hpx_trace *trace, const char *path);
+int hpx_trace_read(hpx_trace *trace, const char *path); /* as the trace command has it: keys, compressed */
+int hpx_trace_read_as(hpx_trace *trace, const char *path, const hpx_trace_form *form);
 void hpx_trace_free(hpx_trace *trace);
 
 /* --- store.c --- */
