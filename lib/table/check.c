@@ -35,6 +35,8 @@ static void check_entry(struct check *c, void *e, uint64_t w)
 	c->entries++;
 	if (w & HPX_W_GONE && !c->t->keep)
 		wrong(c, "table: entry %p is GONE and still in its place", e);
+	if (hpx_word_pending(w))
+		wrong(c, "table: entry %p was put over another one, and that is not decided", e);
 	if (w & HPX_W_RECORD && ((struct hpx_record *)e)->table != c->t)
 		wrong(c, "table: record %p of another table", e);
 	if (w & (HPX_W_GONE | HPX_W_LOADING) || hpx_dead(hpx_entry_object(e, w)))

@@ -48,6 +48,9 @@
  * move first. 3 A reservation taken for an entry: the word is read again. 4 A neighbour's dangling slot in a frozen line:
  * the distance in the slot says that it is another home's. 5 Replacement while a lookup passes: see LOOKUP.
  *
+ * PUT OVER (over.c). Instead of exactly one given entry, which puts (ordered by the tail) and removals (decided by its
+ * word) may win first: the new one is published PENDING beside it, and the old one's word decides.
+ *
  * A `keep` table never takes an entry out by itself: dead or GONE ones block their key until hpx_table_unlink.
  */
 #include "table/core.h"
@@ -131,16 +134,31 @@ void hpx_claim_drop(struct hpx_claim *claim)
 
 /* ---- lookups ------------------------------------------------------------------------------------------------- */
 
+/* What a lookup met of a put over an entry. */
+struct sight {
+	void *pending, *replaced;
+	hpx_u64 *ctl; /* where the replaced one is: its line, with the word it had, or its node */
+	uint64_t c;
+	struct hpx_node *node;
+};
+
 /* What to do about a present entry of the key: 1 it is the answer, 0 go on behind it, -1 its line has changed. */
-static int seek_decide(struct hpx_table *t, void *e, uint64_t w, bool take, hpx_u64 *ctl, uint64_t c,
-		       struct hpx_object **object)
+static int seek_decide(struct hpx_table *t, void *e, uint64_t w, bool take, hpx_u64 *ctl, uint64_t c, struct hpx_node *node,
+		       struct sight *sight, struct hpx_object **object)
 {
 	struct hpx_object *o;
 
-	if (w & HPX_W_GONE)
+	if (w & HPX_W_GONE) {
+		if (HPX_UNLIKELY(hpx_word_replaced(w)))
+			*sight = (struct sight){.pending = sight->pending, .replaced = e, .ctl = ctl, .c = c, .node = node};
 		return t->keep;
+	}
 	if (w & HPX_W_LOADING)
 		return 1;
+	if (HPX_UNLIKELY(w & HPX_W_WAITED)) {
+		sight->pending = e;
+		return 0;
+	}
 	o = hpx_entry_object(e, w);
 	if (o && (take ? hpx_take(o) : !hpx_dead(o))) {
 		*object = o;
@@ -155,7 +173,7 @@ static int seek_decide(struct hpx_table *t, void *e, uint64_t w, bool take, hpx_
 
 /* The chain's entries, oldest first. The end (a NULL next) is the linearization point of a miss. */
 static void *seek_chain(struct hpx_table *t, struct hpx_chain *chain, uint64_t want, const hapax_key *key, bool take,
-			struct hpx_object **object)
+			struct sight *sight, struct hpx_object **object)
 {
 	/* order: -> TABLE.CHAIN acquire; the node's and the entry's fields */
 	for (struct hpx_node *n = hpx_load_acquire(&chain->first.next); n; n = hpx_load_acquire(&n->next)) {
@@ -167,10 +185,28 @@ static void *seek_chain(struct hpx_table *t, struct hpx_chain *chain, uint64_t w
 		w = hpx_load_acquire(hpx_word(e)); /* order: -> FLIGHT.COMMIT acquire */
 		if (((w ^ want) >> HPX_W_SIZE_SHIFT) || !hpx_key_equal(t, e, key))
 			continue;
-		if (seek_decide(t, e, w, take, NULL, 0, object) > 0)
+		if (seek_decide(t, e, w, take, NULL, 0, n, sight, object) > 0)
 			return e;
 	}
 	return NULL;
+}
+
+/*
+ * Nothing plainly present was met, but an entry that is put over another one. It is present if that one was replaced (and
+ * is in its place even now: then the two belong together), and the lookup says so on it before anybody relies on it; else
+ * it is not, unless it has become so since it was met. True: look again.
+ */
+static bool seek_over(const struct sight *sight)
+{
+	if (sight->replaced) {
+		/* order: -> TABLE.CHAIN, TABLE.PUBLISH acquire; after the look at the pending one's word */
+		if (sight->node ? hpx_load_acquire(&sight->node->entry) != sight->replaced
+				: hpx_load_acquire(sight->ctl) != sight->c)
+			return true;
+		hpx_over_install(sight->pending);
+	}
+	/* order: -> FLIGHT.COMMIT acquire; after the look at the place of the older entry */
+	return !hpx_word_pending(hpx_load_acquire(hpx_word(sight->pending)));
 }
 
 /* One home's lines and its chain. True: *found is the answer. False: something changed, look again from the root. */
@@ -179,6 +215,7 @@ static bool seek_home(struct hpx_table *t, struct hpx_line *home, uint64_t hc, u
 {
 	const uint64_t tags = hpx_tag(h) * HPX_CTL_ONES, want = hpx_word_make(h, key->size, 0);
 	struct hpx_chain *chain = NULL;
+	struct sight sight = {.pending = NULL};
 
 	for (unsigned k = 0, d = hpx_ctl_d(hc); k <= d; k++) {
 		struct hpx_line *line = home + k;
@@ -210,7 +247,7 @@ static bool seek_home(struct hpx_table *t, struct hpx_line *home, uint64_t hc, u
 				chain = hpx_chain_of(e);
 				continue;
 			}
-			decision = seek_decide(t, e, w, take, &line->ctl, c, object);
+			decision = seek_decide(t, e, w, take, &line->ctl, c, NULL, &sight, object);
 			if (decision < 0)
 				return false;
 			if (decision > 0) {
@@ -222,9 +259,11 @@ static bool seek_home(struct hpx_table *t, struct hpx_line *home, uint64_t hc, u
 		if (hpx_load_acquire(&line->ctl) != c)
 			return false;
 	}
-	*found = chain ? seek_chain(t, chain, want, key, take, object) : NULL;
+	*found = chain ? seek_chain(t, chain, want, key, take, &sight, object) : NULL;
 	if (*found)
 		return true;
+	if (HPX_UNLIKELY(sight.pending != NULL) && seek_over(&sight))
+		return false;
 	/* Nothing further away, nothing moved on. order: -> TABLE.RAISE, TABLE.DONE acquire */
 	return !((hpx_load_acquire(&home->ctl) ^ hc) & HPX_CTL_STATE);
 }
@@ -327,9 +366,8 @@ forward:
 	}
 }
 
-uint64_t hpx_table_claim(struct hpx_table *t, void *e)
+static uint64_t set_gone(void *e)
 {
-	hpx_table_unlink(t, e);
 	if (HPX_BROKEN(CLAIM_TWICE)) {
 		/* order: TABLE.GONE -> acq_rel; in two steps */
 		uint64_t before = hpx_load_acquire(hpx_word(e));
@@ -340,4 +378,22 @@ uint64_t hpx_table_claim(struct hpx_table *t, void *e)
 	}
 	/* order: TABLE.GONE -> acq_rel; against FLIGHT.COMMIT on the same word: one of the two sees the other */
 	return hpx_or_acq_rel(hpx_word(e), HPX_W_GONE);
+}
+
+/*
+ * GONE first: a removal takes effect there, so that it and a put over the entry are decided by one word. Who comes second
+ * unlinks too: when claim returns the entry is out. One that was replaced stays until its successor is plainly present.
+ */
+uint64_t hpx_table_claim(struct hpx_table *t, void *e)
+{
+	uint64_t before = set_gone(e);
+
+	if (HPX_UNLIKELY(hpx_word_replaced(before))) {
+		hapax_key key = hpx_table_key(t, e);
+		struct hpx_object *object;
+
+		hpx_table_seek(t, hpx_word_hash(before), &key, false, &object);
+	}
+	hpx_table_unlink(t, e);
+	return before;
 }

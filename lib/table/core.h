@@ -93,6 +93,16 @@ void hpx_consider_shrinking(struct hpx_table *t, struct hpx_array *a, size_t whe
 void hpx_want(struct hpx_table *t, uint32_t bits);
 unsigned hpx_array_load16(struct hpx_array *a, size_t from);
 
+/* ---- over.c ---- */
+
+/* `e` was seen PENDING. When what it is put over was seen replaced it is present: its word says so afterwards. */
+void hpx_over_install(void *e);
+/* When nothing it was put over is present any more it never will be. */
+void hpx_over_refuse(void *e);
+/* `e`, seen plainly present beside a PENDING entry of its key, is what that one is put over: decides for it. True: it is
+ * REPLACED now, by whomever. */
+bool hpx_over_replace(void *e);
+
 /* ---- iterate.c ---- */
 
 enum { HPX_NEXT_LIVE, HPX_NEXT_LOADING, HPX_NEXT_ALL };

@@ -38,12 +38,30 @@ struct step {
 	uint64_t best_hash, best_tie, best_word;
 };
 
+/* A put over an entry is under way (over.c): the entry that is present by now, with its word; or NULL. */
+static void *present_one(struct step *s, void *e, uint64_t *w)
+{
+	hapax_key key = hpx_table_key(s->t, e);
+	struct hpx_object *object;
+
+	e = hpx_table_seek(s->t, hpx_word_hash(*w), &key, false, &object);
+	if (!e)
+		return NULL;
+	*w = hpx_load_acquire(hpx_word(e)); /* order: -> FLIGHT.COMMIT acquire */
+	return hpx_word_pending(*w) ? NULL : e;
+}
+
 static void consider(struct step *s, void *e, uint64_t w)
 {
 	uint64_t h = hpx_word_hash(w), tie;
 
 	if (h < s->cursor->hash || h > s->last || (s->best && h > s->best_hash))
 		return;
+	if (HPX_UNLIKELY((w & (HPX_W_WAITED | HPX_W_LOADING)) == HPX_W_WAITED) && s->which != HPX_NEXT_ALL) {
+		e = present_one(s, e, &w);
+		if (!e)
+			return;
+	}
 	if (w & HPX_W_GONE) {
 		s->passed_over = true;
 		return;

@@ -39,14 +39,19 @@ static inline __attribute__((always_inline)) void *hpx_table_find(struct hpx_tab
 		return NULL;
 	do {
 		/* order: -> TABLE.CLAIM, TABLE.LEAVE acquire; the entry's fields; that a former one's tag is gone */
-		uint64_t s = hpx_load_acquire(&line->slot[hpx_lane(hits)]) ^ low;
+		uint64_t s = hpx_load_acquire(&line->slot[hpx_lane(hits)]) ^ low, w;
 		void *e = (void *)(uintptr_t)s;
 
 		if (HPX_UNLIKELY(s & HPX_SLOT_LOW) || HPX_UNLIKELY(!e))
 			continue;
 		/* order: -> FLIGHT.COMMIT acquire; what the loader made of the object */
-		if ((hpx_load_acquire(hpx_word(e)) & ~HPX_W_RECORD) != expected || !hpx_key_equal(t, e, key))
+		w = hpx_load_acquire(hpx_word(e));
+		if ((w & ~HPX_W_RECORD) != expected || !hpx_key_equal(t, e, key)) {
+			/* pending or replaced (over.c): which one is present takes a closer look */
+			if (HPX_UNLIKELY(w & HPX_W_WAITED) && !((w ^ expected) >> HPX_W_SIZE_SHIFT))
+				*far = true;
 			continue;
+		}
 		/* order: -> TABLE.PUBLISH acquire, after the slot; an equal word says that the slot was published */
 		if (HPX_LIKELY(hpx_load_acquire(&line->ctl) == c))
 			return e;

@@ -4,6 +4,14 @@
  */
 #include "table/core.h"
 
+/* Where a present entry was met. */
+struct spot {
+	struct hpx_line *line; /* NULL: in a node */
+	uint64_t c;
+	unsigned lane;
+	struct hpx_node *node;
+};
+
 /* One put in progress. */
 struct put {
 	struct hpx_table *t;
@@ -27,8 +35,14 @@ struct put {
 	/* what the search found */
 	struct hpx_tail tail;
 	void *old;             /* the one present entry of the key to displace, or NULL */
+	struct spot old_at;
 	uint64_t old_tag;      /* its lane, if it is in the tail line; else 0 */
 	hpx_u64 *old_slot;
+	void *over;            /* OVER: the entry to put over, and whether it is present */
+	bool over_present;
+	void *pending;         /* of another put over an entry (over.c), or NULL */
+	void *replaced;        /* what such a one has taken the place of, or NULL, and where it is */
+	struct spot replaced_at;
 	struct hpx_chain *chain;
 	struct hpx_node *last;
 	unsigned alike, empty; /* entries of this very hash in lines; empty nodes in the chain */
@@ -49,14 +63,6 @@ static enum step result(struct put *p, enum hpx_put_result r)
 	p->result = r;
 	return STEP_RESULT;
 }
-
-/* Where a present entry was met. */
-struct spot {
-	struct hpx_line *line; /* NULL: in a node */
-	uint64_t c;
-	unsigned lane;
-	struct hpx_node *node;
-};
 
 static void mark_gone(struct put *p, void *e)
 {
@@ -85,16 +91,29 @@ static enum step meet(struct put *p, void *e, uint64_t w, const struct spot *at)
 {
 	bool present = false;
 
+	if (HPX_UNLIKELY((w & (HPX_W_WAITED | HPX_W_LOADING)) == HPX_W_WAITED)) {
+		if (w & HPX_W_GONE) {
+			p->replaced = e;
+			p->replaced_at = *at;
+		} else {
+			p->pending = e;
+		}
+		return STEP_ON;
+	}
 	if (!(w & HPX_W_GONE) && w & HPX_W_LOADING) {
-		if (p->mode == HPX_PUT_LOAD) {
+		if (p->mode == HPX_PUT_LOAD || p->mode == HPX_PUT_OVER) {
 			*p->entry = e;
 			return result(p, HPX_PUT_LOADING);
 		}
 		present = true;
+	} else if (!(w & HPX_W_GONE) && e == p->over) {
+		present = p->over_present = true;
 	} else if (!(w & HPX_W_GONE)) {
 		struct hpx_object *o = hpx_entry_object(e, w);
 
-		if (o && (p->mode != HPX_PUT_REPLACE || o == p->same)) {
+		if (o && p->mode == HPX_PUT_OVER && p->old) {
+			present = !hpx_dead(o); /* a replacer has published it; finished for it below */
+		} else if (o && (p->mode != HPX_PUT_REPLACE || o == p->same)) {
 			if (hpx_take(o)) {
 				*p->found = o;
 				*p->entry = e;
@@ -122,6 +141,7 @@ static enum step meet(struct put *p, void *e, uint64_t w, const struct spot *at)
 		return STEP_AGAIN;
 	}
 	p->old = e;
+	p->old_at = *at;
 	p->old_tag = 0;
 	if (at->line == p->tail.line) {
 		p->old_tag = hpx_ctl_lane(at->lane, 63);
@@ -196,6 +216,40 @@ static enum step search_chain(struct put *p)
 	return STEP_ON;
 }
 
+/* `e` has not left the place where it was met. */
+static bool still_there(const void *e, const struct spot *at)
+{
+	/* order: -> TABLE.CHAIN, TABLE.PUBLISH acquire; after whatever was met later */
+	return at->node ? hpx_load_acquire(&at->node->entry) == e : hpx_load_acquire(&at->line->ctl) == at->c;
+}
+
+/* The search is through. What it met of a put over an entry is brought to its end first: see over.c. */
+static enum step settle(struct put *p)
+{
+	if (p->pending) {
+		if (p->replaced && still_there(p->replaced, &p->replaced_at))
+			hpx_over_install(p->pending);
+		else if (!p->replaced && p->old && still_there(p->old, &p->old_at))
+			hpx_over_replace(p->old);
+		else if (!p->replaced && !p->old)
+			hpx_over_refuse(p->pending);
+		return STEP_AGAIN;
+	}
+	if (p->replaced) {
+		/* Its successor is plainly present, or gone: it was published before, and is not to be missed by this search.
+		 * order: -> TABLE.PUBLISH acquire, after the look at the replaced one's word */
+		if (hpx_load_acquire(&p->tail.line->ctl) == p->tail.c)
+			clear(p->replaced, &p->replaced_at);
+		return STEP_AGAIN;
+	}
+	if (p->mode == HPX_PUT_OVER) {
+		if (!p->over_present)
+			return result(p, HPX_PUT_PASSED);
+		p->old = NULL; /* it stays */
+	}
+	return STEP_ON;
+}
+
 /*
  * ABSENT is about to displace a load. False: it is no load any more, look again: what it installed is there to be found.
  * Fenced here it stays fenced, also when the publication then fails and this put ends otherwise.
@@ -262,7 +316,8 @@ static enum step attempt(struct put *p, struct hpx_array *a)
 		return STEP_FROZEN;
 	if (p->claim.slot && p->claim.line != p->tail.line)
 		hpx_claim_drop(&p->claim);
-	p->old = NULL;
+	p->old = p->pending = p->replaced = NULL;
+	p->over_present = false;
 	p->chain = NULL;
 	p->alike = 0;
 	for (unsigned k = 0; k <= p->tail.d; k++) {
@@ -274,7 +329,15 @@ static enum step attempt(struct put *p, struct hpx_array *a)
 	if (p->chain) {
 		enum step step = search_chain(p);
 
+		if (step == STEP_ON)
+			step = settle(p);
 		return step == STEP_ON ? publish_in_chain(p) : step;
+	}
+	if (HPX_UNLIKELY(p->pending || p->replaced || p->mode == HPX_PUT_OVER)) {
+		enum step step = settle(p);
+
+		if (step != STEP_ON)
+			return step;
 	}
 	if (p->alike >= HPX_CHAIN_FROM && p->tail.d > 0 && !p->no_chain) {
 		if (!p->spare_chain)
@@ -358,6 +421,11 @@ enum hpx_put_result hpx_table_put(struct hpx_table *t, uint64_t h, const hapax_k
 	struct hpx_array *a;
 	enum step step;
 
+	if (mode == HPX_PUT_OVER) {
+		if (t->keep)
+			return HPX_PUT_BLOCKED;
+		p.over = *entry;
+	}
 	*found = NULL;
 	*entry = NULL;
 	p.same = w & HPX_W_LOADING ? NULL : hpx_entry_object(e, w);

@@ -84,7 +84,8 @@ static uint64_t freeze(struct hpx_line *line)
 }
 
 /* In frozen lines: is a later present entry of the same key in a line further on? A replacer was stopped between its
- * publication and the unlinking of the older entry; the newer one alone goes on. */
+ * publication and the unlinking of the older entry; the newer one alone goes on. One that is put over an entry counts
+ * only when it has taken that one's place, and one that has gone does not count. */
 static bool shadowed(struct hpx_table *t, struct hpx_line *home, unsigned d, unsigned k, void *e, uint64_t w)
 {
 	const uint64_t h = hpx_word_hash(w);
@@ -99,10 +100,14 @@ static bool shadowed(struct hpx_table *t, struct hpx_line *home, unsigned d, uns
 		for (uint64_t hits = hpx_ctl_match(c, hpx_tag(h) * HPX_CTL_ONES); hits; hits &= hits - 1) {
 			uint64_t s = hpx_load_acquire(&home[n].slot[hpx_lane(hits)]); /* order: -> TABLE.CLAIM acquire */
 			void *x = hpx_slot_entry(s);
+			uint64_t wx;
 
 			if ((s & HPX_SLOT_LOW) != hpx_slot_low(h, n) || !x)
 				continue;
-			if (!((hpx_load_relaxed(hpx_word(x)) ^ w) >> HPX_W_SIZE_SHIFT) && hpx_key_equal(t, x, &key))
+			wx = hpx_load_acquire(hpx_word(x)); /* order: -> FLIGHT.COMMIT acquire */
+			if ((wx ^ w) >> HPX_W_SIZE_SHIFT || wx & HPX_W_GONE || hpx_word_pending(wx))
+				continue;
+			if (hpx_key_equal(t, x, &key))
 				return true;
 		}
 	}

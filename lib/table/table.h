@@ -8,6 +8,7 @@
  *
  * word = hash bits 63..36 | 7 low hash bits | 25 bits of key size | RECORD | WAITED | LOADING | GONE
  * The low bits make every state but plain presence differ from what a lookup expects, so that one compare says it all.
+ * WAITED without LOADING is used by puts over an entry (over.c): alone it is a PENDING entry, with GONE a REPLACED one.
  * The 35 hash bits kept are all the hash the table uses (home, order, tag); a user's hash is mixed first.
  */
 #ifndef HPX_TABLE_H
@@ -19,12 +20,18 @@
 
 #define HPX_W_GONE UINT64_C(1)     /* sticky; whoever sets it accounts for the removal and retires a record */
 #define HPX_W_LOADING UINT64_C(2)  /* the entry is a flight; cleared at commit or failure */
-#define HPX_W_WAITED UINT64_C(4)   /* somebody joined the flight */
+#define HPX_W_WAITED UINT64_C(4)   /* somebody joined the flight; without LOADING see over.c */
 #define HPX_W_RECORD UINT64_C(8)   /* not embedded */
 #define HPX_W_SIZE_SHIFT 4
 #define HPX_W_HASH_MASK (~UINT64_C(0) << 29)
 
+#define HPX_W_STATE (HPX_W_GONE | HPX_W_LOADING | HPX_W_WAITED)
+#define HPX_W_PENDING HPX_W_WAITED
+#define HPX_W_REPLACED (HPX_W_GONE | HPX_W_WAITED)
+
 static inline hpx_u64 *hpx_word(void *e) { return (hpx_u64 *)e - 1; }
+static inline bool hpx_word_pending(uint64_t w) { return (w & HPX_W_STATE) == HPX_W_PENDING; }
+static inline bool hpx_word_replaced(uint64_t w) { return (w & HPX_W_STATE) == HPX_W_REPLACED; }
 static inline uint64_t hpx_word_make(uint64_t h, size_t key_size, uint64_t flags)
 {
 	return (h & (~UINT64_C(0) << 36)) | (h & 127) << 29 | (uint64_t)key_size << HPX_W_SIZE_SHIFT | flags;
@@ -85,14 +92,16 @@ struct hpx_object *hpx_table_lookup(struct hpx_table *t, uint64_t h, const hapax
 enum hpx_put_mode {
 	HPX_PUT_LOAD,    /* insert unless something live or LOADING is there */
 	HPX_PUT_ABSENT,  /* insert unless something live is there; a LOADING entry is displaced (fenced) */
-	HPX_PUT_REPLACE  /* insert, displacing whatever is there */
+	HPX_PUT_REPLACE, /* insert, displacing whatever is there */
+	HPX_PUT_OVER     /* insert a PENDING entry beside the present one in *entry: hpx_table_supersede() decides */
 };
 enum hpx_put_result {
 	HPX_PUT_DONE,    /* e is in */
 	HPX_PUT_LIVE,    /* not: *found is a live object, a reference taken */
 	HPX_PUT_LOADING, /* not: *entry is LOADING */
 	HPX_PUT_BLOCKED, /* not (`keep` tables): *entry is dead or GONE and still in its place */
-	HPX_PUT_NOMEM    /* not: no room and no memory */
+	HPX_PUT_NOMEM,   /* not: no room and no memory */
+	HPX_PUT_PASSED   /* not (OVER): the entry to put over is not present any more, nothing else is live or LOADING */
 };
 /*
  * `displaced(e, ctx)` is called (inside the section) for each present entry that this put displaced (ABSENT: that it
@@ -102,6 +111,10 @@ enum hpx_put_result {
  * HPX_PUT_REPLACE over a live entry of the very same object keeps that entry: HPX_PUT_LIVE, *found as always.
  * In a `keep` table what would be displaced gets GONE, is reported to `displaced`, stays, and HPX_PUT_BLOCKED says so.
  *
+ * HPX_PUT_OVER: *entry is the entry to put over, whose object the caller holds (so that it does not die) from before this
+ * call to the end of hpx_table_supersede(), and the flags of e's word are HPX_W_PENDING (and RECORD). DONE: now call
+ * hpx_table_supersede(). LIVE: something else is (*entry is set, too). LOADING: another load is there. `keep` tables: BLOCKED.
+ *
  * Memory is never taken inside a section: before `e` is in, put may leave the caller's section and enter it again, so
  * what the caller has found earlier in it is no longer protected. After `e` is in it does not leave any more.
  */
@@ -109,10 +122,18 @@ enum hpx_put_result hpx_table_put(struct hpx_table *t, uint64_t h, const hapax_k
 				  struct hpx_object **found, void **entry,
 				  void (*displaced)(void *e, uint64_t word, void *ctx), void *ctx);
 
+/*
+ * `fresh` was put over `old`: makes it take old's place in one step, unless somebody claimed `old` before. True: so it did; the
+ * GONE of `old` is the caller's to account for, `fresh` is a plain entry, and may have been claimed by somebody else by now.
+ * False: `fresh` was never present, it has GONE and is unlinked, and is the caller's to discard. Lock-free, needs no memory;
+ * in a section that contains the put, or a later one.
+ */
+bool hpx_table_supersede(struct hpx_table *t, void *old, void *fresh);
+
 /* Makes exactly this entry unreachable for new sections. True: this call removed it from its slot. Idempotent, needs no
  * memory, lock-free. The hash comes from the entry's word. */
 bool hpx_table_unlink(struct hpx_table *t, void *e);
-/* Unlinks and sets GONE: the word before, GONE in it if somebody else was first (then there is nothing to account for). */
+/* Sets GONE and unlinks: the word before, GONE in it if somebody else was first (then there is nothing to account for). */
 uint64_t hpx_table_claim(struct hpx_table *t, void *e);
 
 /* ---- iteration: entries in (hash, address) order, whatever is resized meanwhile ------------------------------- */
