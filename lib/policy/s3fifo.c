@@ -2,13 +2,14 @@
 /*
  * policy/s3fifo.c - S3-FIFO: Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP 2023.
  *
- *      add --> small --(used twice or more)--> main --(used: to the front again, one use less)--.
- *      (tenth)   |                              |  ^___________________________________________|
- *                '--> out, remembered           '--> out
+ *      add -------> small --(used twice)--> main <---.
+ *                (a tenth)                   |  |     | used: a use less
+ *                     |                      |  '-----'
+ *                     '--> out, remembered   '--> out
  *      add of what is remembered (shadow) --> main
  *
  * Most new keys are never asked for again: they pass through the small queue and cost nobody else a place. A node's uses
- * are counted to 3: those that hits left in `touched` and those moved to `mark` already.
+ * are counted to 3: those that hits left in `touched` and those moved to `mark` already. In main they begin anew.
  *
  * One eviction passes at most STEPS nodes, then it takes what it stands at: hits go on while it looks.
  */
@@ -115,7 +116,7 @@ static hapax_policy_node *s3fifo_evict(void *state)
 			return NULL;
 		if (step >= STEPS || uses(node) < (from_main ? 1 : PROMOTED))
 			break;
-		node->mark -= from_main;
+		node->mark = from_main ? node->mark - 1 : 0;
 		move(s, node, MAIN);
 	}
 	if (node->list == SMALL) {
