@@ -6,6 +6,7 @@
  * `--rounds` times, and every figure printed is the median of a subject's rounds.
  */
 #include <cerrno>
+#include <cmath>
 #include <functional>
 #include <map>
 #include <string>
@@ -13,6 +14,7 @@
 #include <getopt.h>
 #include <json-c/json.h>
 
+#include "../peers/mutex_lru.hpp"
 #include "../peers/mutex_map.hpp"
 #ifdef HAVE_TBB
 #include "../peers/tbb_map.hpp"
@@ -25,7 +27,7 @@ using namespace bench;
 
 struct settings {
 	std::vector<unsigned> threads{1, 2, 8};
-	std::vector<std::string> workloads{"w1", "w3", "w4", "w5b", "w6"};
+	std::vector<std::string> workloads{"w1", "w3", "w4", "w5b", "w6", "w10"};
 	std::vector<size_t> sizes{100000, 1000000};
 	double seconds = 0.3;
 	unsigned rounds = 7;
@@ -82,11 +84,13 @@ void compete(const settings &s, const char *workload, const char *key, size_t n,
 		};
 		row r{workload, c.name, key, n, threads, median(mops[c.name]), -1,
 		      {pick(&latencies::p50), pick(&latencies::p99), pick(&latencies::p999), pick(&latencies::p9999),
-		       pick(&latencies::max)}};
+		       pick(&latencies::max), pick(&latencies::hit_ratio)}};
 		std::vector<double> all = mops[c.name];
 		std::fprintf(human, "%-4s %-6s n=%-8zu t=%u  %-30s %8.2f Mops/s  [%.2f, %.2f]  hapax is %5.2fx", workload, key, n,
 			     threads, c.name, r.mops, *std::min_element(all.begin(), all.end()),
 			     *std::max_element(all.begin(), all.end()), r.mops > 0 ? ours / r.mops : 0);
+		if (r.ns.hit_ratio >= 0)
+			std::fprintf(human, "  hits %.2f %%", 100 * r.ns.hit_ratio);
 		if (r.ns.max > 0)
 			std::fprintf(human, "  p50 %.0f p99.9 %.0f p99.99 %.0f ns", r.ns.p50, r.ns.p999, r.ns.p9999);
 		std::fputc('\n', human);
@@ -117,6 +121,36 @@ template <template <class> class Subject, class Key> contender storm_of(size_t n
 	return {Subject<Key>::name(), [p, seconds](unsigned, uint64_t seed, latencies &l) {
 			return p->hits_while_loading(seconds, seed, l);
 		}};
+}
+
+/* W10 */
+template <class Subject> contender bounded_of(const char *name, std::unique_ptr<Subject> subject,
+					      const std::shared_ptr<const zipf_keys> &keys, double seconds,
+					      const std::shared_ptr<std::chrono::nanoseconds> &load)
+{
+	auto p = std::make_shared<bounded<Subject, key_u64>>(std::move(subject), keys);
+	return {name, [p, seconds, load](unsigned t, uint64_t seed, latencies &l) { return p->run(t, seconds, seed, *load, l); }};
+}
+
+void bounded_rows(const settings &s)
+{
+	const size_t bound = 50000;
+	auto keys = std::make_shared<const zipf_keys>(300000, 0.99, s.seed);
+	auto load = std::make_shared<std::chrono::nanoseconds>(0);
+	auto own = [&](const char *name, const hapax_policy *policy) {
+		return bounded_of(name, std::make_unique<hapax_subject<key_u64>>(bound, policy), keys, s.seconds, load);
+	};
+	auto peer = std::make_unique<mutex_lru_subject<key_u64>>(bound);
+	std::vector<contender> field{
+		own("hapax", hapax_policy_adaptive()), own("hapax (tinylfu)", hapax_policy_tinylfu()),
+		own("hapax (lru)", hapax_policy_lru()),
+		bounded_of(mutex_lru_subject<key_u64>::name(), std::move(peer), keys, s.seconds, load)};
+
+	for (unsigned t : s.threads)
+		compete(s, "w10", "u64", bound, t, field);
+	*load = std::chrono::microseconds(20);
+	for (unsigned t : s.threads)
+		compete(s, "w10-20us", "u64", bound, t, field);
 }
 
 template <class Key> std::vector<contender> field_hits(size_t n, double seconds)
@@ -188,6 +222,16 @@ std::vector<bar> bars()
 	const row *m = find("w6", "hapax", "u64", 1000000, 1);
 	if (m)
 		list.push_back({"w6 bytes an entry", m->bytes, 52, true});
+	rate("w10 2 threads against the mutex", "w10", "mutex+unordered_map+list", 50000, 2, 3);
+	for (const char *w : {"w10", "w10-20us"}) {
+		const row *one = find(w, "hapax", "u64", 50000, 1), *two = find(w, "hapax", "u64", 50000, 2),
+			  *eight = find(w, "hapax", "u64", 50000, 8);
+		if (two && eight && two->mops > 0)
+			list.push_back({std::string(w) + " 8 threads against 2", eight->mops / two->mops, 0.9, false});
+		if (one && eight)
+			list.push_back({std::string(w) + " hits at 8 threads against 1, points",
+					100 * std::abs(eight->ns.hit_ratio - one->ns.hit_ratio), 0.3, true});
+	}
 	return list;
 }
 
@@ -217,6 +261,8 @@ int write_json(const settings &s, const std::vector<bar> &list)
 		json_object_object_add(o, "p9999_ns", json_object_new_double(r.ns.p9999));
 		json_object_object_add(o, "max_ns", json_object_new_double(r.ns.max));
 		json_object_object_add(o, "bytes_per_entry", r.bytes < 0 ? nullptr : json_object_new_double(r.bytes));
+		if (r.ns.hit_ratio >= 0)
+			json_object_object_add(o, "hit_ratio", json_object_new_double(r.ns.hit_ratio));
 		json_object_array_add(array, o);
 	}
 	json_object_object_add(root, "rows", array);
@@ -259,7 +305,7 @@ std::vector<std::string> split(const char *text)
 
 [[noreturn]] void usage(int status)
 {
-	std::fputs("usage: hapax-stress bench [--workload w1,w3,w4,w5b,w6] [--n N,N] [--threads T,T] [--rounds R]\n"
+	std::fputs("usage: hapax-stress bench [--workload w1,w3,w4,w5b,w6,w10] [--n N,N] [--threads T,T] [--rounds R]\n"
 		   "                          [--seconds S] [--seed N] [--json FILE|-]\n"
 		   "Paired, interleaved runs against the peers built in; figures are medians over the rounds.\n",
 		   status ? stderr : stdout);
@@ -293,7 +339,7 @@ settings parse(int argc, char **argv)
 		switch (c) {
 		case 'w':
 			for (const std::string &w : s.workloads = split(optarg))
-				if (w != "w1" && w != "w3" && w != "w4" && w != "w5b" && w != "w6") {
+				if (w != "w1" && w != "w3" && w != "w4" && w != "w5b" && w != "w6" && w != "w10") {
 					std::fprintf(stderr, "hapax-stress bench: no workload '%s'\n", w.c_str());
 					std::exit(2);
 				}
@@ -358,6 +404,8 @@ extern "C" int hpx_bench_main(int argc, char **argv)
 		};
 		compete(s, "w5b", "u64", 100000, 1, field);
 	}
+	if (wanted(s, "w10"))
+		bounded_rows(s);
 	std::vector<bar> list = bars();
 	for (const bar &b : list)
 		std::fprintf(human, "bar  %-42s %8.2f  must be %s %.2f: %s\n", b.name.c_str(), b.ratio, b.at_most ? "at most" : "at least",

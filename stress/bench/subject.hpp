@@ -94,15 +94,19 @@ public:
 	using ref = payload *;
 	static const char *name() { return "hapax"; }
 
-	explicit hapax_subject(size_t)
+	explicit hapax_subject(size_t) : hapax_subject(0, nullptr) {}
+	/* Holds at most `bound` objects itself; 0: none, they live as long as their users. */
+	hapax_subject(size_t bound, const hapax_policy *policy)
 	{
 		hapax_cache_options options{};
 
 		options.size = sizeof options;
 		options.type = type();
 		options.load = load;
-		if (hapax_cache_create(&cache_, &options)) {
-			std::fputs("bench: cannot create a cache\n", stderr);
+		options.max_entries = static_cast<int64_t>(bound);
+		options.policy = policy;
+		if (int status = hapax_cache_create(&cache_, &options)) {
+			std::fprintf(stderr, "bench: cannot create a cache: %s\n", hapax_status_text(status));
 			std::exit(2);
 		}
 	}

@@ -18,6 +18,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+extern "C" {
+#include "harness/rng.h"
+}
 #include "subject.hpp"
 
 namespace bench {
@@ -42,8 +45,9 @@ struct random_source { /* xorshift64*, Vigna 2016 */
 	}
 };
 
+/* What a run says beside its rate; hit_ratio below 0: nothing. */
 struct latencies {
-	double p50 = 0, p99 = 0, p999 = 0, p9999 = 0, max = 0;
+	double p50 = 0, p99 = 0, p999 = 0, p9999 = 0, max = 0, hit_ratio = -1;
 };
 
 inline latencies percentiles(std::vector<uint32_t> &ns)
@@ -53,7 +57,7 @@ inline latencies percentiles(std::vector<uint32_t> &ns)
 		return l;
 	std::sort(ns.begin(), ns.end());
 	auto at = [&](double q) { return double(ns[std::min(ns.size() - 1, size_t(q * double(ns.size())))]); };
-	l = {at(.5), at(.99), at(.999), at(.9999), double(ns.back())};
+	l = {at(.5), at(.99), at(.999), at(.9999), double(ns.back()), -1};
 	return l;
 }
 
@@ -183,6 +187,72 @@ template <template <class> class Subject, class Key> struct churned {
 			check_value(subject.value(r), i);
 			subject.drop(std::move(r));
 		});
+	}
+};
+
+/*
+ * W10: a cache at its bound. Keys follow Zipf's law with exponent 0.99: with 300,000 keys and room for 50,000, exact LRU
+ * misses 20.1 % (Che's approximation). They are drawn beforehand, since drawing costs more than a hit; each thread walks
+ * through the same four million from a place of its own.
+ */
+struct zipf_keys {
+	std::vector<uint32_t> drawn;
+
+	zipf_keys(uint64_t keys, double exponent, uint64_t seed) : drawn(size_t(1) << 22)
+	{
+		hpx_zipf zipf;
+		hpx_rng random = hpx_rng_stream(seed, 10);
+
+		hpx_zipf_init(&zipf, keys, exponent);
+		for (uint32_t &key : drawn)
+			key = static_cast<uint32_t>(hpx_zipf_next(&zipf, &random));
+	}
+};
+
+template <class Subject, class Key> struct bounded {
+	struct alignas(128) walker {
+		size_t at;
+		uint64_t gets, loads;
+	};
+	std::unique_ptr<Subject> subject;
+	std::shared_ptr<const zipf_keys> keys;
+
+	bounded(std::unique_ptr<Subject> s, std::shared_ptr<const zipf_keys> k) : subject(std::move(s)), keys(std::move(k))
+	{
+		walker w{0, 0, 0};
+		for (size_t i = 0; i < keys->drawn.size() / 4; i++) /* twenty times what it has room for */
+			step(w, std::chrono::nanoseconds(0));
+	}
+	void step(walker &w, std::chrono::nanoseconds load)
+	{
+		uint64_t i = keys->drawn[w.at++ & (keys->drawn.size() - 1)];
+
+		w.gets++;
+		auto r = subject->get(make_key<Key>(i), [&](payload &p) {
+			w.loads++;
+			if (load.count())
+				for (auto end = clock::now() + load; clock::now() < end;)
+					;
+			p.word[0] = i;
+		});
+		check_value(subject->value(r), i);
+		subject->drop(std::move(r));
+	}
+	double run(unsigned threads, double seconds, uint64_t seed, std::chrono::nanoseconds load, latencies &out)
+	{
+		std::vector<walker> walkers(threads);
+		random_source places(seed * 977);
+		uint64_t gets = 0, loads = 0;
+
+		for (walker &w : walkers)
+			w = {size_t(places.below(keys->drawn.size())), 0, 0};
+		double rate = run_threads(threads, seconds, seed, [&](unsigned t, random_source &) { step(walkers[t], load); });
+		for (const walker &w : walkers) {
+			gets += w.gets;
+			loads += w.loads;
+		}
+		out.hit_ratio = gets ? 1 - double(loads) / double(gets) : 0;
+		return rate;
 	}
 };
 
