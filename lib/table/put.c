@@ -38,7 +38,8 @@ struct put {
 	struct spot old_at;
 	uint64_t old_tag;      /* its lane, if it is in the tail line; else 0 */
 	hpx_u64 *old_slot;
-	void *over;            /* OVER: the entry to put over, and whether it is present */
+	void *over;            /* OVER: the entry to put over, its object, and whether it is present */
+	struct hpx_object *over_object;
 	bool over_present;
 	void *pending;         /* of another put over an entry (over.c), or NULL */
 	void *replaced;        /* what such a one has taken the place of, or NULL, and where it is */
@@ -106,7 +107,7 @@ static enum step meet(struct put *p, void *e, uint64_t w, const struct spot *at)
 			return result(p, HPX_PUT_LOADING);
 		}
 		present = true;
-	} else if (!(w & HPX_W_GONE) && e == p->over) {
+	} else if (!(w & HPX_W_GONE) && e == p->over && hpx_entry_object(e, w) == p->over_object) {
 		present = p->over_present = true;
 	} else if (!(w & HPX_W_GONE)) {
 		struct hpx_object *o = hpx_entry_object(e, w);
@@ -425,6 +426,7 @@ enum hpx_put_result hpx_table_put(struct hpx_table *t, uint64_t h, const hapax_k
 		if (t->keep)
 			return HPX_PUT_BLOCKED;
 		p.over = *entry;
+		p.over_object = *found;
 	}
 	*found = NULL;
 	*entry = NULL;

@@ -111,9 +111,10 @@ enum hpx_put_result {
  * HPX_PUT_REPLACE over a live entry of the very same object keeps that entry: HPX_PUT_LIVE, *found as always.
  * In a `keep` table what would be displaced gets GONE, is reported to `displaced`, stays, and HPX_PUT_BLOCKED says so.
  *
- * HPX_PUT_OVER: *entry is the entry to put over, whose object the caller holds (so that it does not die) from before this
- * call to the end of hpx_table_supersede(), and the flags of e's word are HPX_W_PENDING (and RECORD). DONE: now call
- * hpx_table_supersede(). LIVE: something else is (*entry is set, too). LOADING: another load is there. `keep` tables: BLOCKED.
+ * HPX_PUT_OVER: *entry is the entry to put over and *found its object, which the caller holds (so that it does not die)
+ * from before this call to the end of hpx_table_supersede(); the flags of e's word are HPX_W_PENDING (and RECORD). An
+ * entry of the same key, object and address as *entry is as good as that one. DONE: now call hpx_table_supersede() in the
+ * same section. LIVE: something else is live. LOADING: another load is there. `keep` tables: BLOCKED.
  *
  * Memory is never taken inside a section: before `e` is in, put may leave the caller's section and enter it again, so
  * what the caller has found earlier in it is no longer protected. After `e` is in it does not leave any more.
@@ -125,8 +126,7 @@ enum hpx_put_result hpx_table_put(struct hpx_table *t, uint64_t h, const hapax_k
 /*
  * `fresh` was put over `old`: makes it take old's place in one step, unless somebody claimed `old` before. True: so it did; the
  * GONE of `old` is the caller's to account for, `fresh` is a plain entry, and may have been claimed by somebody else by now.
- * False: `fresh` was never present, it has GONE and is unlinked, and is the caller's to discard. Lock-free, needs no memory;
- * in a section that contains the put, or a later one.
+ * False: `fresh` was never present, it has GONE and is unlinked, and is the caller's to discard. Lock-free, needs no memory.
  */
 bool hpx_table_supersede(struct hpx_table *t, void *old, void *fresh);
 
