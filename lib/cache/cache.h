@@ -50,6 +50,8 @@ struct hapax_cache {
 	hapax_key_ops keys;
 	void (*leak)(const hapax_key *key, void *object, const char *type, uint64_t count, bool inherited, void *ctx);
 	void *leak_ctx;
+	hapax_executor executor;      /* run NULL: worker.h says where work runs */
+	struct hpx_work *works, *works_last; /* tasks that have not begun; under worker.c's lock */
 	char name[32];
 	struct hpx_flights flights;
 	struct hpx_event event;       /* an exclusive instance has gone; a call has left a closed cache */

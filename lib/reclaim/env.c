@@ -248,6 +248,8 @@ void hpx_env_hold(hapax_env *env) { hpx_env_begin(env); }
 
 void hpx_env_drop(hapax_env *env) { hpx_env_end(env); }
 
+bool hpx_env_threadless(hapax_env *env) { return env->flags & HAPAX_ENV_NO_THREAD; }
+
 bool hpx_env_closed(hapax_env *env)
 {
 	return hpx_load_acquire(&env->closed); /* order: -> ENV.CLOSE acquire */
@@ -422,6 +424,8 @@ uint64_t hpx_env_now_coarse(hapax_env *env)
 	errno = saved;
 	return (uint64_t)ts.tv_sec * HAPAX_SECOND + (uint64_t)ts.tv_nsec;
 }
+
+const hapax_allocator *hpx_env_allocator(hapax_env *env) { return &env->allocator; }
 
 uint64_t hapax_env_now(hapax_env *env) { return hpx_env_now(hpx_env_or_default(env)); }
 

@@ -70,12 +70,14 @@ void hpx_synchronize(void);
 hapax_env *hpx_env_or_default(hapax_env *env);
 void hpx_env_hold(hapax_env *env); /* a cache, table or class uses it; under no lock */
 void hpx_env_drop(hapax_env *env);
+bool hpx_env_threadless(hapax_env *env); /* HAPAX_ENV_NO_THREAD */
 bool hpx_env_closed(hapax_env *env); /* hapax_env_destroy() has been called; never true of the default environment */
 uint64_t hpx_env_now(hapax_env *env);
 uint64_t hpx_env_now_coarse(hapax_env *env); /* for statistics: a few milliseconds of grain unless a clock was given */
 uint64_t hpx_env_random(hapax_env *env); /* next value of its seeded generator; thread-safe */
 void hpx_env_log(hapax_env *env, hapax_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+const hapax_allocator *hpx_env_allocator(hapax_env *env); /* for policies: not accounted */
 /* The environment's allocator, for long-lived structures. Zeroed. Outside sections and locks. Accounted. */
 void *hpx_alloc(hapax_env *env, size_t size, size_t align);
 void hpx_free(hapax_env *env, void *block, size_t size, size_t align);
