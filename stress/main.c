@@ -2,6 +2,7 @@
 /*
  * hapax-stress - one program that uses hapax hard and says whether its promises held. See --help.
  */
+#include "avalanche/avalanche.h"
 #include "files/files.h"
 #include "harness/options.h"
 #include "policy/policy.h"
@@ -41,6 +42,7 @@ int main(int argc, char **argv)
 		{"files", hpx_files_main, "an open-file cache over this machine's own files"},
 		{"trace", hpx_trace_main, "replay a recorded key trace against objects read from SQLite"},
 		{"policy", hpx_policy_main, "replay traces through bounded caches: hit ratios of every eviction policy"},
+		{"avalanche", hpx_avalanche_main, "a hundred thousand entries expire in one instant, under readers"},
 		{"torture", hpx_torture_main, "every call at once, from many threads, under oracles"},
 		{"histories", hpx_histories_main, "short rounds, recorded, each explained by an order of its calls"},
 		{"model", hpx_model_main, "the library's sources under a deterministic scheduler, in many interleavings"},
