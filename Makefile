@@ -8,7 +8,7 @@ MODEL_SEEDS ?= 100000
 MODEL_ARGS ?=
 JOBS ?= $(shell nproc)
 
-.PHONY: demo check bench torture model release debug tsan asan canaries fuzz tsan-lanes coverage spin aarch64 install clean format-check deps help
+.PHONY: demo check bench policy torture model release debug tsan asan canaries fuzz tsan-lanes coverage spin aarch64 install clean format-check deps help
 .NOTPARALLEL:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "                   TORTURE_MODEL_SEEDS=$(TORTURE_MODEL_SEEDS) per scenario and depth, which takes days"
 	@echo "make model         the sources under a deterministic scheduler: MODEL_SEEDS=$(MODEL_SEEDS) per scenario and depth"
 	@echo "make bench         measurements, peers beside us"
+	@echo "make policy        hit ratios on the traces of TRACES=DIR, and a page with the curves: build/policy.html"
 	@echo "make debug|asan|tsan|release     one build with its tests"
 	@echo "make spin          models of the protocols, searched exhaustively, in all their sizes"
 	@echo "make aarch64       cross compiled: unit tests and a short torture under qemu-user, and a look at the code"
@@ -39,6 +40,12 @@ bench: deps
 	@cmake --preset release >/dev/null
 	@cmake --build build/release -j $(JOBS) --target hapax-stress
 	build/release/bin/hapax-stress bench $(BENCH_ARGS)
+
+policy: deps
+	@[ -n "$(TRACES)" ] || { echo "make policy TRACES=DIR"; exit 2; }
+	@cmake --preset release >/dev/null
+	@cmake --build build/release -j $(JOBS) --target hapax-stress
+	build/release/bin/hapax-stress policy $(TRACES) --html build/policy.html $(POLICY_ARGS)
 
 model: deps
 	@cmake --preset release >/dev/null
