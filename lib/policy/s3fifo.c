@@ -31,9 +31,7 @@ struct s3fifo {
 
 static void bounds_set(struct s3fifo *s, uint64_t capacity)
 {
-	uint64_t small = capacity / 10;
-
-	s->main_bound = capacity - (small ? small : 1);
+	s->main_bound = capacity - (capacity + 9) / 10;
 }
 
 static int s3fifo_create(void **state, uint64_t capacity, const hapax_allocator *allocator, void *ctx)
