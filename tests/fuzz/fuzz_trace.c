@@ -4,7 +4,7 @@
  * message or read right.
  *
  * The first byte says what the rest is: a file as it is, or keys that are compressed here, whole, cut, with a second
- * frame, or with a byte changed.
+ * frame, or with a byte changed; and, above that, whether keys have sizes and whether a file as it is has to be plain.
  */
 #include <stdarg.h>
 #include <sys/mman.h>
@@ -30,16 +30,16 @@ int hpx_input_error(const char *command, const char *format, ...)
 	return HPX_EXIT_INPUT;
 }
 
-static uint64_t key_at(const uint8_t *data, uint64_t i)
+static uint64_t number_at(const uint8_t *data, unsigned size)
 {
-	uint64_t key = 0;
+	uint64_t number = 0;
 
-	for (unsigned b = 0; b < 8; b++)
-		key |= (uint64_t)data[8 * i + b] << (8 * b);
-	return key;
+	for (unsigned b = 0; b < size; b++)
+		number |= (uint64_t)data[b] << (8 * b);
+	return number;
 }
 
-static void read_file(const uint8_t *bytes, size_t size, hpx_trace *trace, int *status)
+static void read_file(const uint8_t *bytes, size_t size, const hpx_trace_form *form, hpx_trace *trace, int *status)
 {
 	int file = memfd_create("trace", MFD_CLOEXEC);
 	char path[40];
@@ -47,12 +47,13 @@ static void read_file(const uint8_t *bytes, size_t size, hpx_trace *trace, int *
 	FUZZ_CHECK(file >= 0 && write(file, bytes, size) == (ssize_t)size, "a file of %zu bytes", size);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
 	messages = 0;
-	*status = hpx_trace_read(trace, path);
+	*status = hpx_trace_read_as(trace, path, form);
 	close(file);
+	FUZZ_CHECK(*status || !trace->sizes == !form->sized, "sizes");
 	FUZZ_CHECK(*status == 0 || *status == HPX_EXIT_INPUT, "%d", *status);
 	FUZZ_CHECK((*status != 0) == (messages == 1), "%u messages for %d", messages, *status);
 	if (*status)
-		FUZZ_CHECK(!trace->keys && !trace->order, "something is left of a trace that was refused");
+		FUZZ_CHECK(!trace->keys && !trace->order && !trace->sizes, "something is left of a trace that was refused");
 }
 
 static void check_sound(const hpx_trace *trace)
@@ -64,12 +65,19 @@ static void check_sound(const hpx_trace *trace)
 		FUZZ_CHECK(trace->order[i] < trace->count, "request %u", (unsigned)i);
 }
 
-/* What was compressed here is known. */
+/* What was written here is known. */
 static void check_same(const hpx_trace *trace, const uint8_t *data, size_t size)
 {
-	FUZZ_CHECK(trace->requests == size / 8, "%u requests", (unsigned)trace->requests);
-	for (uint64_t i = 0; i < trace->requests; i++)
-		FUZZ_CHECK(trace->keys[trace->order[i]] == key_at(data, i) + fuzz_wrong("KEY"), "request %u", (unsigned)i);
+	size_t record = trace->sizes ? 12 : 8;
+
+	FUZZ_CHECK(trace->requests == size / record, "%u requests", (unsigned)trace->requests);
+	for (uint64_t i = 0; i < trace->requests; i++) {
+		const uint8_t *at = data + record * i;
+
+		FUZZ_CHECK(trace->keys[trace->order[i]] == number_at(at, 8) + fuzz_wrong("KEY"), "request %u", (unsigned)i);
+		if (trace->sizes)
+			FUZZ_CHECK(trace->sizes[i] == number_at(at + 8, 4), "size of request %u", (unsigned)i);
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -77,14 +85,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned mode = size ? data[0] % 6 : 0;
 	const uint8_t *bytes = size ? data + 1 : data;
 	size_t rest = size ? size - 1 : 0, half = rest / 2, packed = 0, room;
+	hpx_trace_form form = {.command = "fuzz", .sized = size && data[0] / 6 % 2, .plain = size && mode < 2 && data[0] / 12 % 2};
+	size_t record = form.sized ? 12 : 8;
 	hpx_trace trace;
 	uint8_t *file;
 	int status;
 
 	if (mode < 2) {
-		read_file(bytes, rest, &trace, &status);
+		read_file(bytes, rest, &form, &trace, &status);
+		if (form.plain)
+			FUZZ_CHECK((status == 0) == (rest && rest % record == 0), "%zu bytes: %d", rest, status);
 		if (!status)
 			check_sound(&trace);
+		if (!status && form.plain)
+			check_same(&trace, bytes, rest);
 		hpx_trace_free(&trace);
 		return 0;
 	}
@@ -101,9 +115,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		packed -= packed > rest % 7 ? rest % 7 : 0;
 	if (mode == 5 && rest) /* a byte is another */
 		file[bytes[0] % packed] ^= bytes[rest - 1];
-	read_file(file, packed, &trace, &status);
+	read_file(file, packed, &form, &trace, &status);
 	if (mode < 4 || (mode == 4 && rest % 7 == 0)) {
-		FUZZ_CHECK((status == 0) == (rest && rest % 8 == 0), "%zu bytes: %d", rest, status);
+		FUZZ_CHECK((status == 0) == (rest && rest % record == 0), "%zu bytes: %d", rest, status);
 		if (!status)
 			check_same(&trace, bytes, rest);
 	} else if (mode == 4) {
