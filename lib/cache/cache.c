@@ -14,10 +14,10 @@
  */
 #include <errno.h>
 
-#include "cache/cache.h"
+#include "cache/tier.h"
 
 _Static_assert(HPX_FLIGHT_LOADING == HPX_W_LOADING && HPX_FLIGHT_WAITED == HPX_W_WAITED, "one word, two layers");
-_Static_assert(HPX_CACHE_COLLECTIONS < HPX_COUNTERS_MAX, "counters");
+_Static_assert(HPX_CACHE_COUNTERS <= HPX_COUNTERS_MAX, "counters");
 
 /* All caches, for the child of a fork: changed under the lock, one pointer store at a time. */
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -95,15 +95,28 @@ static int create_class(hapax_cache *c)
 	return 0;
 }
 
+/* What iterators pass over: expired entries, negative results. */
+static bool hidden(void *ctx, void *e, struct hpx_object *o)
+{
+	hapax_cache *c = ctx;
+
+	return hpx_node_hidden(c, hpx_node_of(c, e), o);
+}
+
+/* For the cause of what its loader makes. */
+static void fenced_by_put(void *ctx, void *e)
+{
+	/* order: NODE.FLAGS relaxed; GONE, which follows, is the edge */
+	hpx_or_relaxed(&hpx_node_of(ctx, e)->flags, HPX_NODE_BY_PUT);
+}
+
 static int check_options(const hapax_cache_options *o)
 {
 	int rc;
 
-	if (o->size != sizeof(*o))
-		return HAPAX_EOPTSIZE;
 	if (o->flags & ~(unsigned)(HAPAX_CACHE_EXCLUSIVE | HAPAX_CACHE_NO_STATS))
 		return HAPAX_EFLAGS;
-	if ((o->load && o->make) || (o->load && !o->type))
+	if (!!o->load + !!o->make + !!o->start > 1 || (o->load && !o->type))
 		return HAPAX_EOPTION;
 	if (o->keys.release && !o->keys.borrow)
 		return HAPAX_EOPTION;
@@ -142,12 +155,18 @@ static void free_parts(hapax_cache *c)
 
 	hpx_flights_fini(&c->flights);
 	hpx_counters_fini(&c->counters);
+	if (c->tier)
+		hpx_tier_free(c->tier, env);
 	hpx_free(env, c, sizeof *c, HPX_CACHE_LINE);
 	hpx_env_drop(env);
 }
 
-int hapax_cache_create(hapax_cache **out, const hapax_cache_options *options)
+/* The options that were there in the first version of the header. */
+#define OPTIONS_FIRST offsetof(hapax_cache_options, max_entries)
+
+int hapax_cache_create(hapax_cache **out, const hapax_cache_options *given)
 {
+	hapax_cache_options full = {.size = 0}, *options = &full;
 	struct hpx_table_config config;
 	hapax_env *env;
 	hapax_cache *c;
@@ -156,8 +175,11 @@ int hapax_cache_create(hapax_cache **out, const hapax_cache_options *options)
 	if (!out)
 		return HAPAX_ENULL;
 	*out = NULL;
-	if (!options)
+	if (!given)
 		return HAPAX_ENULL;
+	if (given->size != sizeof(full) && given->size != OPTIONS_FIRST)
+		return HAPAX_EOPTSIZE;
+	memcpy(&full, given, given->size);
 	rc = check_options(options);
 	if (rc)
 		return rc;
@@ -173,7 +195,10 @@ int hapax_cache_create(hapax_cache **out, const hapax_cache_options *options)
 	hpx_flights_init(&c->flights, env);
 	config = (struct hpx_table_config){
 		.env = env, .keys = options->keys, .capacity = options->capacity, .keep = c->exclusive};
-	rc = hpx_table_new(&c->table, &config);
+	rc = hpx_tier_create(&c->tier, env, options);
+	config.front = c->tier ? HPX_NODE_BYTES : 0;
+	if (!rc)
+		rc = hpx_table_new(&c->table, &config);
 	if (!rc && c->type)
 		rc = create_class(c);
 	if (rc) {
@@ -183,6 +208,10 @@ int hapax_cache_create(hapax_cache **out, const hapax_cache_options *options)
 		return rc;
 	}
 	hpx_table_on_collect(c->table, hpx_cache_collected, c);
+	if (c->tier) {
+		hpx_table_on_iterate(c->table, hidden);
+		hpx_table_on_fence(c->table, fenced_by_put);
+	}
 	list_add(c);
 	*out = c;
 	return 0;
@@ -221,6 +250,20 @@ static void report(hapax_cache *c, const hapax_key *key, struct hpx_object *o)
 		    inherited ? ", inherited by fork" : "");
 }
 
+/* The same for an entry with a node: the cache's own reference goes first; the key is there until the node is done with. */
+static void end_managed(hapax_cache *c, void *e, const hapax_key *key, struct hpx_object *o)
+{
+	struct hpx_node *n = hpx_node_of(c, e);
+	/* order: NODE.FLAGS acq_rel; as in hpx_cache_claimed() */
+	uint32_t flags = hpx_or_acq_rel(&n->flags, HPX_NODE_LEFT);
+
+	hpx_add_relaxed(&n->pins, 1); /* order: NODE.PINS relaxed; the table's is there */
+	hpx_cache_left(c, e, o, HAPAX_CAUSE_CLOSED);
+	if (!(flags & HPX_NODE_NEGATIVE))
+		report(c, key, o);
+	hpx_node_unpin(n);
+}
+
 /* Takes every entry out, and reports what is alive. No call is in progress; deaths are. */
 static void empty(hapax_cache *c)
 {
@@ -242,9 +285,13 @@ static void empty(hapax_cache *c)
 			/* the entry is ours until it is finished, or its object's, which we hold */
 			HPX_CACHE_FRAME(c, NULL);
 			key = hpx_table_key(c->table, e);
-			report(c, &key, o);
-			if ((before & HPX_W_RECORD) && !c->exclusive)
-				hpx_record_finish(e);
+			if (!c->tier) {
+				report(c, &key, o);
+				if ((before & HPX_W_RECORD) && !c->exclusive)
+					hpx_record_finish(e);
+			} else {
+				end_managed(c, e, &key, o);
+			}
 		}
 		if (o)
 			hpx_cache_release(c, o);
@@ -266,7 +313,7 @@ static void left_over(void *e, uint64_t word, void *ctx)
 	hapax_cache *c = ctx;
 
 	if ((word & HPX_W_RECORD) && !c->exclusive)
-		hpx_record_finish(e);
+		hpx_entry_finish(c, e);
 }
 
 /* FINISHED has been set by this thread. */
@@ -379,7 +426,7 @@ static bool inside(const hapax_cache *c)
 	for (frame = hpx_self.frames; frame; frame = frame->up)
 		if (frame->cache == c)
 			return true;
-	return false;
+	return hpx_self.notes != NULL; /* owed by this thread, perhaps for this cache: it is run further down */
 }
 
 void hapax_cache_destroy(hapax_cache *cache)
@@ -423,8 +470,10 @@ static void vanish(hapax_cache *c, void *e)
 	before = hpx_flight_land(&c->flights, e, hpx_word(e), &landing);
 	hpx_cache_count(c, HPX_CACHE_FAILURES, 1);
 	hpx_cache_count(c, HPX_CACHE_ABANDONED, 1);
+	if (c->tier)
+		hpx_or_relaxed(&hpx_node_of(c, e)->flags, HPX_NODE_LEFT); /* order: NODE.FLAGS relaxed; the only thread */
 	if (before & HPX_W_RECORD) {
-		hpx_record_finish(e);
+		hpx_entry_finish(c, e);
 	} else {
 		/* order: OBJECT.FLAGS relaxed; this is the only thread */
 		hpx_or_relaxed(&((struct hpx_object *)e)->count, HPX_NODTOR);
@@ -458,7 +507,39 @@ static void inherit(hapax_cache *c)
 	} while (e);
 }
 
-static void child_lock(void) { pthread_mutex_init(&list_lock, NULL); }
+/* Under a tier's lock nobody waits for anything, so that the forking thread may hold them all. */
+static void before(void)
+{
+	hapax_cache *c;
+
+	pthread_mutex_lock(&list_lock);
+	/* order: CACHE.LIST relaxed; under the lock, here and below */
+	for (c = hpx_load_relaxed(&all); c; c = hpx_load_relaxed(&c->next))
+		if (c->tier)
+			pthread_mutex_lock(&c->tier->lock);
+}
+
+static void parent(void)
+{
+	hapax_cache *c;
+
+	for (c = hpx_load_relaxed(&all); c; c = hpx_load_relaxed(&c->next))
+		if (c->tier)
+			pthread_mutex_unlock(&c->tier->lock);
+	pthread_mutex_unlock(&list_lock);
+}
+
+static void child_lock(void)
+{
+	hapax_cache *c;
+
+	pthread_mutex_init(&list_lock, NULL);
+	for (c = hpx_load_relaxed(&all); c; c = hpx_load_relaxed(&c->next))
+		if (c->tier) {
+			pthread_mutex_init(&c->tier->lock, NULL);
+			hpx_init(&c->tier->sweeping, 0);
+		}
+}
 
 static void child(void)
 {
@@ -471,8 +552,10 @@ static void child(void)
 
 __attribute__((constructor)) static void register_child(void)
 {
-	hpx_fork_child_hook(HPX_FORK_LOCKS, child_lock);
-	hpx_fork_child_hook(HPX_FORK_CONTENTS, child);
+	hpx_fork_hook(HPX_FORK_BEFORE, before);
+	hpx_fork_hook(HPX_FORK_PARENT, parent);
+	hpx_fork_hook(HPX_FORK_LOCKS, child_lock);
+	hpx_fork_hook(HPX_FORK_CONTENTS, child);
 }
 
 /* ---- iterating --------------------------------------------------------------------------------------------------- */

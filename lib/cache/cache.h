@@ -25,16 +25,22 @@ enum {
 	/* kept unless HAPAX_CACHE_NO_STATS */
 	HPX_CACHE_HITS, HPX_CACHE_MISSES, HPX_CACHE_WAITS, HPX_CACHE_LOADS, HPX_CACHE_SUCCESSES, HPX_CACHE_FAILURES,
 	HPX_CACHE_NOVALUES, HPX_CACHE_ABANDONED, HPX_CACHE_NS, HPX_CACHE_SUPERSEDED, HPX_CACHE_PUTS, HPX_CACHE_REMOVALS,
-	HPX_CACHE_REPLACEMENTS, HPX_CACHE_COLLECTIONS
+	HPX_CACHE_REPLACEMENTS, HPX_CACHE_COLLECTIONS, HPX_CACHE_DEMOTIONS, HPX_CACHE_READMISSIONS, HPX_CACHE_DEMOTED_HITS,
+	HPX_CACHE_FAILED_UPGRADES, HPX_CACHE_EVICTED_WEIGHT, HPX_CACHE_EXPIRATIONS, HPX_CACHE_SIZE_EVICTIONS,
+	HPX_CACHE_NEGATIVE_HITS, HPX_CACHE_STALE_HITS, HPX_CACHE_REFRESHES, HPX_CACHE_REFRESH_FAILURES, HPX_CACHE_NOTIFICATIONS,
+	HPX_CACHE_LISTENER_ERRORS, HPX_CACHE_COUNTERS
 };
 
 enum hpx_cache_state { HPX_CACHE_OPEN, HPX_CACHE_CLOSED, HPX_CACHE_ENDING };
 
 #define HPX_CACHE_FINISHED (UINT64_C(1) << 62) /* in `calls`: nobody comes in any more */
 
+struct hpx_tier;
+
 struct hapax_cache {
 	/* what a hit reads */
 	struct hpx_table *table;
+	struct hpx_tier *tier; /* NULL: nothing is to be known of an entry but its object (node.h) */
 	hpx_u32 state; /* enum hpx_cache_state, only ever upwards */
 	bool stats;
 	bool exclusive;
@@ -100,11 +106,12 @@ void hpx_cache_release(hapax_cache *c, struct hpx_object *o);
 
 /* change.c: sets GONE, in a section: the word before. In an exclusive cache the entry stays until its object is gone. */
 uint64_t hpx_cache_claim(hapax_cache *c, void *e);
-/* Accounts for a claimed entry: false if it was gone before or is still LOADING (then it is not the caller's). */
+/* Accounts for a claimed entry, whose object the caller holds: false if it was gone before or is still LOADING (then it is not
+ * the caller's). In a managed cache hpx_cache_left() follows, outside the section; in others the record is finished. */
 bool hpx_cache_claimed(hapax_cache *c, void *e, uint64_t before);
 /* An entry's object has died. */
 void hpx_cache_unlink(void *owner, struct hpx_object *o);
-void hpx_cache_collected(void *cache);
+void hpx_cache_collected(void *cache, struct hpx_record *r, uint64_t before);
 
 /* ---- a get on its slow path ---- */
 

@@ -5,7 +5,7 @@
  * Every entry that was installed leaves once: whoever sets GONE in its word accounts for it. A load that is met on the
  * way is fenced by the same bit, and is its loader's to finish.
  */
-#include "cache/cache.h"
+#include "cache/tier.h"
 
 /* ---- leaving ----------------------------------------------------------------------------------------------------- */
 
@@ -19,10 +19,16 @@ uint64_t hpx_cache_claim(hapax_cache *c, void *e)
 
 bool hpx_cache_claimed(hapax_cache *c, void *e, uint64_t before)
 {
+	uint32_t flags = 0;
+
 	if (before & (HPX_W_GONE | HPX_W_LOADING))
 		return false;
-	hpx_cache_count(c, HPX_CACHE_OUT, 1);
-	if ((before & HPX_W_RECORD) && !c->exclusive)
+	if (c->tier)
+		/* order: NODE.FLAGS acq_rel; LEFT: for its death, which comes after the caller's release (leave.c) */
+		flags = hpx_or_acq_rel(&hpx_node_of(c, e)->flags, HPX_NODE_LEFT);
+	if (!(flags & HPX_NODE_NEGATIVE))
+		hpx_cache_count(c, HPX_CACHE_OUT, 1);
+	if (!c->tier && (before & HPX_W_RECORD) && !c->exclusive)
 		hpx_record_finish(e);
 	return true;
 }
@@ -32,15 +38,21 @@ void hpx_cache_unlink(void *owner, struct hpx_object *o)
 {
 	hapax_cache *c = owner;
 
-	if (hpx_cache_claimed(c, o, hpx_cache_claim(c, o)))
+	if (c->tier)
+		hpx_leave_dead(c, o, hpx_cache_claim(c, o));
+	else if (hpx_cache_claimed(c, o, hpx_cache_claim(c, o)))
 		hpx_cache_count(c, HPX_CACHE_COLLECTIONS, 1);
 }
 
 /* Of the table: the object behind a record has died. */
-void hpx_cache_collected(void *cache)
+void hpx_cache_collected(void *cache, struct hpx_record *r, uint64_t before)
 {
-	hpx_cache_count(cache, HPX_CACHE_OUT, 1);
-	hpx_cache_count(cache, HPX_CACHE_COLLECTIONS, 1);
+	hapax_cache *c = cache;
+
+	if (c->tier)
+		hpx_leave_dead(c, r, before);
+	else if (hpx_cache_claimed(c, r, before))
+		hpx_cache_count(c, HPX_CACHE_COLLECTIONS, 1);
 }
 
 /* ---- removing ---------------------------------------------------------------------------------------------------- */
@@ -50,6 +62,7 @@ struct removal {
 	const hapax_key *key;
 	uint64_t hash;
 	const void *only; /* NULL: whatever is there */
+	void *e;          /* what was taken out */
 };
 
 /* In a section: `e`, which was LOADING, is fenced; if it was committed meanwhile it was present, and is removed. */
@@ -63,11 +76,13 @@ static int fence(hapax_cache *c, void *e, struct hpx_object **out)
 	if (before & HPX_W_GONE)
 		return HPX_FLIGHT_AGAIN;
 	o = hpx_entry_object(e, before);
-	hpx_cache_claimed(c, e, before);
 	if (!hpx_take(o)) {
-		hpx_cache_count(c, HPX_CACHE_COLLECTIONS, 1);
+		/* a managed cache's entry is accounted for by the death, which has not been told that anybody did */
+		if (!c->tier && hpx_cache_claimed(c, e, before))
+			hpx_cache_count(c, HPX_CACHE_COLLECTIONS, 1);
 		return HAPAX_MISS;
 	}
+	hpx_cache_claimed(c, e, before);
 	*out = o;
 	return 0;
 }
@@ -81,8 +96,7 @@ static int try_remove(struct removal *r, struct hpx_object **out)
 	void *e = NULL;
 	uint64_t word;
 
-	hpx_read_lock();
-	o = hpx_table_lookup(c->table, r->hash, r->key, &e);
+	o = hpx_cache_find(c, r->hash, r->key, !r->only, &e);
 	if (o && (!r->only || hpx_payload(o) == r->only)) {
 		HPX_STOP("remove.chosen");
 		rc = hpx_cache_claimed(c, e, hpx_cache_claim(c, e)) ? 0 : HPX_FLIGHT_AGAIN;
@@ -95,6 +109,7 @@ static int try_remove(struct removal *r, struct hpx_object **out)
 			rc = HPX_FLIGHT_AGAIN; /* committed since the lookup */
 	}
 	hpx_read_unlock();
+	r->e = e;
 	if (rc == 0)
 		*out = o;
 	else if (o)
@@ -117,7 +132,7 @@ static int take_out(hapax_cache *cache, const hapax_key *key, const void *only, 
 		rc = try_remove(&r, out);
 	while (rc == HPX_FLIGHT_AGAIN);
 	if (rc == 0)
-		hpx_cache_count(cache, HPX_CACHE_REMOVALS, 1);
+		hpx_cache_left(cache, r.e, *out, HAPAX_CAUSE_EXPLICIT);
 	return rc;
 }
 
@@ -162,11 +177,18 @@ int hapax_cache_pop(hapax_cache *cache, hapax_key key, void **out)
 	return rc;
 }
 
+/* In a section. A load is fenced; when it has just been committed its object is taken now. */
+static bool clear_one(hapax_cache *c, void *e, struct hpx_object **o)
+{
+	return *o ? hpx_cache_claimed(c, e, hpx_cache_claim(c, e)) : fence(c, e, o) == 0;
+}
+
 void hapax_cache_clear(hapax_cache *cache)
 {
 	HPX_CACHE_STAY stay = {.cache = NULL};
 	struct hpx_cursor cursor = {0, 0};
 	struct hpx_object *o;
+	bool mine;
 	void *e;
 
 	if (!cache || hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
@@ -175,9 +197,10 @@ void hapax_cache_clear(hapax_cache *cache)
 		o = NULL;
 		hpx_read_lock();
 		e = hpx_table_next(cache->table, &cursor, true, &o);
-		if (e && hpx_cache_claimed(cache, e, hpx_cache_claim(cache, e)))
-			hpx_cache_count(cache, HPX_CACHE_REMOVALS, 1);
+		mine = e && clear_one(cache, e, &o);
 		hpx_read_unlock();
+		if (mine)
+			hpx_cache_left(cache, e, o, HAPAX_CAUSE_EXPLICIT);
 		if (o)
 			hpx_cache_release(cache, o);
 	} while (e);
@@ -190,9 +213,13 @@ struct putting {
 	const hapax_key *key;
 	uint64_t hash;
 	struct hpx_object *object;
+	const hapax_put_options *given; /* NULL: nothing of its own */
 	struct hpx_record *record;
 	void *watch;
-	unsigned replaced;
+	struct hpx_terms terms;
+	bool update;            /* something was there when it was looked */
+	unsigned replaced;      /* unmanaged */
+	struct hpx_node *gone;  /* managed: what was displaced, pinned by the table's pin, the object held */
 };
 
 /* In the put's section: an entry was displaced, and GONE set in it by us. */
@@ -200,11 +227,44 @@ static void displaced(void *e, uint64_t word, void *ctx)
 {
 	struct putting *p = ctx;
 
+	hapax_cache *c = p->cache;
+	struct hpx_object *o;
+	struct hpx_node *n;
+
 	if (word & HPX_W_LOADING)
 		return; /* fenced: its loader finishes it */
-	p->replaced++;
-	if (word & HPX_W_RECORD)
-		hpx_record_finish(e);
+	if (!c->tier) {
+		p->replaced++;
+		if (word & HPX_W_RECORD)
+			hpx_record_finish(e);
+		return;
+	}
+	o = hpx_entry_object(e, word);
+	if (!hpx_take(o))
+		return; /* its death accounts for it */
+	n = hpx_node_of(c, e);
+	if (hpx_cache_claimed(c, e, word)) {
+		n->link = p->gone;
+		p->gone = n;
+	}
+}
+
+/* Those that were displaced leave. Outside sections. */
+static void say_goodbye(struct putting *p)
+{
+	hapax_cache *c = p->cache;
+	struct hpx_object *o;
+	struct hpx_node *n;
+
+	while ((n = p->gone) != NULL) {
+		p->gone = n->link;
+		o = hpx_node_object(n);
+		hpx_cache_left(c, n->entry, o, HAPAX_CAUSE_REPLACED);
+		hpx_cache_release(c, o);
+	}
+	hpx_cache_count(c, HPX_CACHE_OUT, p->replaced);
+	hpx_cache_count(c, HPX_CACHE_REPLACEMENTS, p->replaced);
+	p->replaced = 0;
 }
 
 static int check_object(hapax_cache *c, struct hpx_object *o)
@@ -231,7 +291,33 @@ static int prepare(struct putting *p)
 		if (rc)
 			hpx_record_discard(p->record);
 	}
+	if (!rc && c->tier) {
+		hpx_node_init(c, p->record, p->hash, 1);
+		hpx_node_terms(c, hpx_node_of(c, p->record), &p->terms);
+	}
 	return rc;
+}
+
+/* What user code and memory have to say, before anything is changed; asked once, however often the put is tried. */
+static int ask(struct putting *p)
+{
+	return hpx_terms_get(p->cache, p->key, p->object, p->update ? HAPAX_EXPIRE_UPDATE : HAPAX_EXPIRE_CREATE, p->given,
+			     &p->terms);
+}
+
+/* The record is in. */
+static void installed(struct putting *p)
+{
+	hapax_cache *c = p->cache;
+	struct hpx_node *n;
+
+	hpx_cache_count(c, HPX_CACHE_PUTS, 1);
+	say_goodbye(p);
+	if (!c->tier)
+		return;
+	n = hpx_node_of(c, p->record);
+	hpx_node_installed(c, n, p->object, &p->terms);
+	hpx_node_unpin(n);
 }
 
 /* The record was not put: readers may have come across it, so it goes after a grace period. */
@@ -281,23 +367,41 @@ static int install(struct putting *p, enum hpx_put_mode mode, struct hpx_object 
 	hpx_read_unlock();
 	if (result != HPX_PUT_DONE) {
 		take_back(p);
+		say_goodbye(p); /* loads may have been fenced, and what an exclusive cache displaced */
 		return result == HPX_PUT_NOMEM ? HAPAX_ENOMEM : HAPAX_MISS;
 	}
-	hpx_cache_count(c, HPX_CACHE_PUTS, 1);
-	hpx_cache_count(c, HPX_CACHE_OUT, p->replaced);
-	hpx_cache_count(c, HPX_CACHE_REPLACEMENTS, p->replaced);
+	installed(p);
 	return 0;
 }
 
-static struct hpx_object *present(struct putting *p)
+/* What is present, held; in a managed cache *n is its node, pinned, if it is still there. */
+static struct hpx_object *present(struct putting *p, struct hpx_node **n)
 {
+	hapax_cache *c = p->cache;
 	struct hpx_object *o;
 	void *e = NULL;
 
-	hpx_read_lock();
-	o = hpx_table_lookup(p->cache->table, p->hash, p->key, &e);
+	*n = NULL;
+	o = hpx_cache_find(c, p->hash, p->key, true, &e);
+	if (o && c->tier && hpx_node_pin(hpx_node_of(c, e)))
+		*n = hpx_node_of(c, e);
 	hpx_read_unlock();
 	return o;
+}
+
+/* The same object again: a write, nothing else. */
+static int rewrite(struct putting *p, struct hpx_node *n)
+{
+	int rc = 0;
+
+	if (!p->cache->tier)
+		return 0;
+	p->update = true;
+	rc = ask(p);
+	if (!rc && n)
+		hpx_node_rewritten(p->cache, n, p->object, &p->terms);
+	hpx_terms_drop(p->cache, &p->terms);
+	return rc;
 }
 
 static int begin(struct putting *p, struct hpx_stay *stay)
@@ -309,43 +413,78 @@ static int begin(struct putting *p, struct hpx_stay *stay)
 	return rc ? rc : check_object(p->cache, p->object);
 }
 
-int hapax_cache_put(hapax_cache *cache, hapax_key key, void *object)
+static int put(struct putting *p)
+{
+	hapax_cache *c = p->cache;
+	struct hpx_object *found;
+	struct hpx_node *n;
+	bool same;
+	int rc;
+
+	do {
+		found = present(p, &n);
+		same = found == p->object;
+		p->update = found != NULL;
+		rc = HAPAX_MISS;
+		if (same) {
+			rc = rewrite(p, n);
+		} else if (!(found && c->exclusive)) {
+			rc = ask(p);
+			if (n)
+				hpx_node_unpin(n);
+			n = NULL;
+			if (found)
+				hpx_cache_release(c, found);
+			found = NULL;
+			if (!rc)
+				rc = install(p, HPX_PUT_REPLACE, &found);
+			hpx_terms_drop(c, &p->terms);
+			if (rc == HAPAX_MISS && found == p->object) /* taken meanwhile, by the same object */
+				rc = HPX_FLIGHT_AGAIN;
+		}
+		if (n)
+			hpx_node_unpin(n);
+		if (found)
+			hpx_cache_release(c, found);
+		if (rc == HAPAX_MISS)
+			rc = HAPAX_EBUSY;
+	} while (rc == HPX_FLIGHT_AGAIN);
+	return rc;
+}
+
+int hapax_cache_put_with(hapax_cache *cache, hapax_key key, void *object, const hapax_put_options *options)
 {
 	HPX_CACHE_STAY stay = {.cache = NULL};
-	struct hpx_object *found = NULL;
 	struct putting p;
-	bool same;
 	int rc;
 
 	if (!cache || !object)
 		return HAPAX_ENULL;
-	p = (struct putting){.cache = cache, .key = &key, .object = hpx_object_of(object)};
+	if (options && options->size != sizeof(*options))
+		return HAPAX_EOPTSIZE;
+	if (options && options->flags)
+		return HAPAX_EFLAGS;
+	if (options && ((options->ttl_ns < 0 && options->ttl_ns != HAPAX_ZERO) ||
+			(options->weight < 0 && options->weight != HAPAX_ZERO)))
+		return HAPAX_EOPTION;
+	if (options && ((options->ttl_ns && !(cache->tier && cache->tier->timers)) ||
+			(options->weight && !(cache->tier && cache->tier->weighted))))
+		return HAPAX_EOPTION;
+	p = (struct putting){.cache = cache, .key = &key, .object = hpx_object_of(object), .given = options};
 	rc = begin(&p, &stay);
-	if (rc)
-		return rc;
-	do {
-		found = present(&p);
-		same = found == p.object;
-		rc = HAPAX_MISS;
-		if (!same && !(found && cache->exclusive)) {
-			if (found)
-				hpx_cache_release(cache, found);
-			found = NULL;
-			rc = install(&p, HPX_PUT_REPLACE, &found);
-			same = found == p.object; /* an exclusive cache's key was taken meanwhile */
-		}
-		if (found)
-			hpx_cache_release(cache, found);
-		if (rc == HAPAX_MISS)
-			rc = same ? 0 : HAPAX_EBUSY;
-	} while (rc == HPX_FLIGHT_AGAIN);
-	return rc;
+	return rc ? rc : put(&p);
+}
+
+int hapax_cache_put(hapax_cache *cache, hapax_key key, void *object)
+{
+	return hapax_cache_put_with(cache, key, object, NULL);
 }
 
 int hapax_cache_get_or_put(hapax_cache *cache, hapax_key key, void *object, void **out, bool *inserted)
 {
 	HPX_CACHE_STAY stay = {.cache = NULL};
 	struct hpx_object *found = NULL;
+	struct hpx_node *n;
 	struct putting p;
 	int rc;
 
@@ -360,8 +499,16 @@ int hapax_cache_get_or_put(hapax_cache *cache, hapax_key key, void *object, void
 	if (rc)
 		return rc;
 	do {
-		found = present(&p);
-		rc = found ? HAPAX_MISS : install(&p, HPX_PUT_ABSENT, &found);
+		found = present(&p, &n);
+		if (n)
+			hpx_node_unpin(n);
+		rc = HAPAX_MISS;
+		if (!found) {
+			rc = ask(&p);
+			if (!rc)
+				rc = install(&p, HPX_PUT_ABSENT, &found);
+			hpx_terms_drop(cache, &p.terms);
+		}
 	} while (rc == HPX_FLIGHT_AGAIN);
 	if (rc == 0) {
 		hpx_take_more(p.object, 1);

@@ -14,7 +14,7 @@
  * thread that would wait for a death it runs itself is refused at once. Limits: a thread that waits with a deadline for
  * an instance that it holds itself waits until then.
  */
-#include "cache/cache.h"
+#include "cache/tier.h"
 
 /* ---- watches ----------------------------------------------------------------------------------------------------- */
 
@@ -58,7 +58,7 @@ static void unblock(struct watch *w)
 	hpx_read_lock();
 	hpx_table_claim(w->cache->table, w->record);
 	hpx_read_unlock();
-	hpx_record_finish(w->record);
+	hpx_entry_finish(w->cache, w->record);
 	hpx_exclusive_changed(w->cache, w->object);
 }
 

@@ -7,7 +7,7 @@
  */
 #include <errno.h>
 
-#include "cache/cache.h"
+#include "cache/tier.h"
 #include "table/lookup.h"
 
 /* Entries beyond their home's first line, and those whose object has just died: the lookup that decides. */
@@ -27,10 +27,19 @@ __attribute__((noinline, cold)) static void first_hit(hapax_cache *c)
 		hpx_counters_prepare(&c->counters);
 }
 
-/* Present: 0 and the object. Otherwise HAPAX_MISS, with the hash, or an error. */
+/* A managed cache's entry that was looked at, not used: to be hidden from the caller. */
+__attribute__((noinline)) static bool hidden(hapax_cache *c, void *e, struct hpx_object *o)
+{
+	return hpx_node_hidden(c, hpx_node_of(c, e), o);
+}
+
+/*
+ * Present, and its hit a plain one: 0 and the object. Otherwise HAPAX_MISS, with the hash, or an error. HPX_TIER_ATTEND: a
+ * managed cache has to look closer.
+ */
 static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted, void **out)
 {
-	struct hpx_object *o = NULL;
+	struct hpx_object *o = NULL, *undone = NULL;
 	bool far = false, first = false;
 	void *e;
 	int rc;
@@ -53,8 +62,10 @@ static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapa
 		if (HPX_BROKEN(USE_AFTER_UNLOCK))
 			hpx_read_unlock(), hpx_read_lock();
 		if (HPX_UNLIKELY(!o || !hpx_take(o)))
-			o = find_far(c, key, *hash);
-	} else if (far) {
+			o = c->tier ? NULL : find_far(c, key, *hash);
+		else if (c->tier && !(counted ? hpx_tier_hit(c, e, key->size) : !hidden(c, e, o)))
+			undone = o, o = NULL;
+	} else if (far && !c->tier) {
 		o = find_far(c, key, *hash);
 	}
 	if (HPX_LIKELY(o != NULL) && counted && c->stats) {
@@ -62,8 +73,11 @@ static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapa
 		hpx_count(&c->counters, HPX_CACHE_HITS, 1);
 	}
 	hpx_read_unlock();
-	if (HPX_UNLIKELY(!o))
-		return HAPAX_MISS;
+	if (HPX_UNLIKELY(!o)) {
+		if (undone)
+			hpx_cache_release(c, undone);
+		return HPX_UNLIKELY(c->tier != NULL) ? HPX_TIER_ATTEND : HAPAX_MISS;
+	}
 	if (HPX_UNLIKELY(first))
 		first_hit(c);
 	*out = hpx_payload(o);
@@ -83,7 +97,7 @@ int hapax_cache_get(hapax_cache *cache, hapax_key key, void **out)
 	if (HPX_UNLIKELY(!cache))
 		return HAPAX_ENULL;
 	rc = find(cache, &key, &hash, true, out);
-	return HPX_LIKELY(rc == 0) ? 0 : rc == HAPAX_MISS ? get_slow(cache, &key, hash, NULL, out) : rc;
+	return HPX_LIKELY(rc == 0) ? 0 : rc > 0 ? get_slow(cache, &key, hash, NULL, out) : rc;
 }
 
 /* ---- the slow path ----------------------------------------------------------------------------------------------- */
@@ -179,6 +193,16 @@ static bool refused(struct hpx_call *call, struct hpx_object *o)
 	return refuse;
 }
 
+/* A present entry was no answer, or is no value. */
+static void count_attended(struct hpx_call *call, int rc)
+{
+	if (rc == HPX_FLIGHT_AGAIN || call->missed)
+		return;
+	hpx_cache_count(call->cache, HPX_CACHE_HITS, 1);
+	if (rc == HAPAX_NEGATIVE)
+		hpx_cache_count(call->cache, HPX_CACHE_NEGATIVE_HITS, 1);
+}
+
 static int resolve(struct hpx_call *call, struct hpx_object **out)
 {
 	hapax_cache *c = call->cache;
@@ -196,7 +220,16 @@ static int resolve(struct hpx_call *call, struct hpx_object **out)
 			rc = wait_for(call, e, seen, out);
 			continue;
 		}
-		hpx_read_unlock();
+		if (*out && c->tier) {
+			rc = hpx_tier_attend(c, e, *out);
+			if (rc) {
+				*out = NULL;
+				count_attended(call, rc);
+				continue;
+			}
+		} else {
+			hpx_read_unlock();
+		}
 		if (!*out) {
 			missed(call);
 			rc = hpx_cache_load(call, out);
@@ -280,12 +313,44 @@ int hapax_cache_get_with(hapax_cache *cache, hapax_key key, const hapax_get_opti
 		rc = find(cache, &key, &hash, true, out);
 	else
 		rc = hpx_table_hash(cache->table, &key, &hash);
-	if (rc == HAPAX_MISS || (rc == 0 && !*out))
+	if (rc > 0 || (rc == 0 && !*out))
 		rc = get_slow(cache, &key, hash, options, out);
 	return rc;
 }
 
 /* ---- looking without loading ------------------------------------------------------------------------------------- */
+
+/* The same in a managed cache, where it is not a plain hit. */
+static int look_closer(hapax_cache *c, const hapax_key *key, uint64_t hash, bool counted, void **out)
+{
+	HPX_CACHE_STAY stay = {.cache = NULL};
+	struct hpx_object *o;
+	void *e;
+	int rc = hpx_cache_stay(&stay, c, HPX_CACHE_OPEN);
+
+	if (rc)
+		return rc;
+	do {
+		e = NULL;
+		hpx_read_lock();
+		o = hpx_table_lookup(c->table, hash, key, &e);
+		if (o && counted) {
+			rc = hpx_tier_attend(c, e, o);
+		} else {
+			rc = !o || hidden(c, e, o) ? HAPAX_MISS : 0;
+			hpx_read_unlock();
+			if (o && rc)
+				hpx_cache_release(c, o);
+		}
+	} while (rc == HPX_FLIGHT_AGAIN);
+	if (counted) {
+		hpx_cache_count(c, rc == 0 || rc == HAPAX_NEGATIVE ? HPX_CACHE_HITS : HPX_CACHE_MISSES, 1);
+		hpx_cache_count(c, HPX_CACHE_NEGATIVE_HITS, rc == HAPAX_NEGATIVE);
+	}
+	if (rc == 0)
+		*out = hpx_payload(o);
+	return rc;
+}
 
 static int look(hapax_cache *cache, hapax_key key, bool counted, void **out)
 {
@@ -298,6 +363,8 @@ static int look(hapax_cache *cache, hapax_key key, bool counted, void **out)
 	if (!cache)
 		return HAPAX_ENULL;
 	rc = find(cache, &key, &hash, counted, out);
+	if (rc == HPX_TIER_ATTEND)
+		return look_closer(cache, &key, hash, counted, out);
 	if (rc == HAPAX_MISS && counted && cache->stats) {
 		hpx_read_lock(); /* the counters may be going with a cache that is being destroyed */
 		hpx_count(&cache->counters, HPX_CACHE_MISSES, 1);
@@ -329,16 +396,17 @@ int hapax_cache_contains(hapax_cache *cache, hapax_key key)
 	hpx_read_lock();
 	rc = hpx_table_hash(cache->table, &key, &hash);
 	if (!rc) {
-		e = hpx_table_find(cache->table, hash, &key, &far);
+		e = cache->tier ? NULL : hpx_table_find(cache->table, hash, &key, &far);
 		if (e) {
 			/* order: -> TABLE.PUBLISH acquire */
 			o = hpx_entry_object(e, hpx_load_acquire(hpx_word(e)));
 			present = o && !hpx_dead(o);
 		}
 		o = present ? NULL : hpx_table_lookup(cache->table, hash, &key, &e);
+		present = present || (o && !(cache->tier && hidden(cache, e, o)));
 	}
 	hpx_read_unlock();
 	if (o)
 		hpx_cache_release(cache, o);
-	return rc ? rc : present || o;
+	return rc ? rc : present;
 }

@@ -14,7 +14,7 @@
  * Guarantees: after publication the load ends in exactly one of commit, fail, abandon, whatever way the loader is left
  * (longjmp is forbidden). What was fenced (GONE before the landing) is handed out and never installed.
  */
-#include "cache/cache.h"
+#include "cache/tier.h"
 
 struct load {
 	struct hpx_call *call;
@@ -25,6 +25,8 @@ struct load {
 	struct hpx_record *record; /* NULL: in place */
 	void *watch;               /* exclusive, made */
 	uint64_t begun;
+	uint32_t spent_us;
+	struct hpx_terms terms;    /* managed: asked after the loader, before the commit */
 	bool running;              /* the loader is on the stack */
 };
 
@@ -36,11 +38,14 @@ static int create_in_place(struct load *l)
 	hapax_cache *c = l->cache;
 	int rc;
 
-	rc = hpx_object_new(c->class, hpx_table_keyed(c->table, call->key), c->type->size, call->deadline, &l->object);
+	rc = hpx_object_new(c->class, c->tier ? hpx_table_room(c->table, call->key) : hpx_table_keyed(c->table, call->key),
+			    c->type->size, call->deadline, &l->object);
 	if (rc)
 		return rc;
 	l->entry = l->object;
 	hpx_table_set_key(c->table, l->entry, call->key, call->hash, HPX_BROKEN(PUBLISH_BEFORE_INIT) ? 0 : HPX_W_LOADING);
+	if (c->tier)
+		hpx_node_init(c, l->entry, call->hash, 0);
 	return 0;
 }
 
@@ -54,6 +59,8 @@ static int create_record(struct load *l)
 		rc = hpx_record_new(l->cache->table, call->key, call->hash, HPX_W_LOADING, NULL, &l->record);
 	if (!rc)
 		l->entry = l->record;
+	if (!rc && l->cache->tier)
+		hpx_node_init(l->cache, l->entry, call->hash, 1);
 	return rc;
 }
 
@@ -86,16 +93,18 @@ static void displace(struct hpx_call *call)
 {
 	hapax_cache *c = call->cache;
 	struct hpx_object *refused = call->refused, *o;
+	bool mine = false;
 	void *e = NULL;
 
 	if (!refused)
 		return;
 	call->refused = NULL;
-	hpx_read_lock();
-	o = hpx_table_lookup(c->table, call->hash, call->key, &e);
-	if (o == refused && hpx_cache_claimed(c, e, hpx_cache_claim(c, e)))
-		hpx_cache_count(c, HPX_CACHE_REPLACEMENTS, 1);
+	o = hpx_cache_find(c, call->hash, call->key, false, &e);
+	if (o == refused)
+		mine = hpx_cache_claimed(c, e, hpx_cache_claim(c, e));
 	hpx_read_unlock();
+	if (mine)
+		hpx_cache_left(c, e, o, HAPAX_CAUSE_REPLACED);
 	if (o)
 		hpx_cache_release(c, o);
 	hpx_cache_release(c, refused);
@@ -126,9 +135,10 @@ static void count_time(struct load *l)
 {
 	uint64_t now;
 
-	if (!l->cache->stats)
+	if (!l->cache->stats && !(l->cache->tier && l->cache->tier->timed))
 		return;
 	now = hpx_env_now_coarse(l->cache->env);
+	l->spent_us = now > l->begun ? (uint32_t)((now - l->begun) / 1000) : 0;
 	hpx_cache_count(l->cache, HPX_CACHE_NS, now > l->begun ? now - l->begun : 0);
 }
 
@@ -150,6 +160,31 @@ static void unregister(struct load *l)
 		hpx_cache_release(c, o);
 }
 
+/* What a managed cache has to do about a loaded value, once those who waited for it have been woken. */
+static void commit_managed(struct load *l, bool fenced)
+{
+	hapax_cache *c = l->cache;
+	struct hpx_node *n = hpx_node_of(c, l->entry);
+	uint32_t flags = HPX_NODE_LEFT;
+	hapax_key key;
+
+	if (!fenced) {
+		hpx_node_installed(c, n, l->object, &l->terms);
+	} else {
+		/* order: NODE.FLAGS acq_rel; LEFT: the value's death finds that it was told */
+		flags = hpx_or_acq_rel(&n->flags, HPX_NODE_LEFT);
+		key = hpx_table_key(c->table, l->entry);
+		hpx_cache_unused(c, &key, l->object, n->policy.weight,
+				 flags & HPX_NODE_BY_PUT ? HAPAX_CAUSE_REPLACED : HAPAX_CAUSE_EXPLICIT);
+	}
+	hpx_terms_drop(c, &l->terms);
+	if (l->record) {
+		if (fenced && !c->exclusive)
+			hpx_entry_finish(c, l->record);
+		hpx_node_unpin(n);
+	}
+}
+
 /* The object is installed unless it was fenced; in both cases all who waited get it. */
 static void commit(struct load *l)
 {
@@ -157,6 +192,8 @@ static void commit(struct load *l)
 	struct hpx_landing landing;
 	uint64_t before;
 
+	if (c->tier)
+		hpx_node_terms(c, hpx_node_of(c, l->entry), &l->terms);
 	/* order: FLIGHT.COMMIT -> release, in the landing; the object and its record before LOADING is cleared */
 	before = hpx_flight_land(&c->flights, l->entry, hpx_word(l->entry), &landing);
 	hpx_cache_count(c, HPX_CACHE_SUCCESSES, 1);
@@ -167,11 +204,13 @@ static void commit(struct load *l)
 		if (HPX_BROKEN(FENCED_UNREGISTERS))
 			unregister(l);
 		/* the fencer left it to us; in an exclusive cache it stays and blocks its key until the object is gone */
-		if (l->record && !c->exclusive)
+		if (l->record && !c->exclusive && !c->tier)
 			hpx_record_finish(l->record);
 	}
 	HPX_STOP("load.committed");
 	hpx_flight_complete(&c->flights, &landing, 0, l->object, NULL);
+	if (c->tier)
+		commit_managed(l, before & HPX_W_GONE);
 	if (c->exclusive && (before & HPX_W_GONE)) /* its instance is not being loaded any more: it is held */
 		hpx_exclusive_changed(c, l->entry);
 }
@@ -182,6 +221,9 @@ static void fail(struct load *l, int status, hapax_load_error *error)
 	hapax_cache *c = l->cache;
 	struct hpx_landing landing;
 
+	if (c->tier)
+		/* order: NODE.FLAGS acq_rel; LEFT: nothing was installed */
+		hpx_or_acq_rel(&hpx_node_of(c, l->entry)->flags, HPX_NODE_LEFT);
 	hpx_read_lock();
 	hpx_table_claim(c->table, l->entry);
 	hpx_read_unlock();
@@ -192,8 +234,54 @@ static void fail(struct load *l, int status, hapax_load_error *error)
 		hpx_exclusive_changed(c, l->entry);
 	if (l->watch)
 		hpx_exclusive_unwatch(l->watch);
+	if (l->record && c->tier)
+		hpx_node_unpin(hpx_node_of(c, l->record)); /* ours; the next is the table's */
 	if (l->record)
-		hpx_record_finish(l->record);
+		hpx_entry_finish(c, l->record);
+}
+
+/* No value, and that is remembered: the entry stays, with a stand-in for an object. False: it could not be. */
+static bool remember(struct load *l)
+{
+	hapax_cache *c = l->cache;
+	struct hpx_terms terms = {.weight = 1, .ttl_ns = c->tier ? c->tier->negative_ns : HPX_NEVER};
+	struct hpx_landing landing;
+	struct hpx_node *n;
+	uint64_t before;
+
+	if (terms.ttl_ns == HPX_NEVER || !terms.ttl_ns || hpx_cache_state(c) != HPX_CACHE_OPEN)
+		return false;
+	terms.timer = hpx_timer_new(c->env);
+	if (terms.timer && l->record && !l->object && !hpx_stand_in(c, &l->object) && hpx_record_bind(l->record, l->object)) {
+		hpx_cache_release(c, l->object);
+		l->object = NULL;
+	}
+	if (!terms.timer || !l->object) {
+		hpx_terms_drop(c, &terms);
+		return false;
+	}
+	terms.now = hpx_tier_now(c);
+	n = hpx_node_of(c, l->entry);
+	/* order: NODE.FLAGS, OBJECT.FLAGS relaxed; before the landing, which is the edge */
+	hpx_or_relaxed(&n->flags, HPX_NODE_NEGATIVE);
+	hpx_or_relaxed(&l->object->count, HPX_NODTOR);
+	hpx_node_terms(c, n, &terms);
+	/* order: FLIGHT.COMMIT -> release, in the landing */
+	before = hpx_flight_land(&c->flights, l->entry, hpx_word(l->entry), &landing);
+	hpx_flight_complete(&c->flights, &landing, HAPAX_NOVALUE, NULL, NULL);
+	if (!(before & HPX_W_GONE))
+		hpx_node_installed(c, n, l->object, &terms);
+	else
+		hpx_or_acq_rel(&n->flags, HPX_NODE_LEFT); /* order: NODE.FLAGS acq_rel; as in fail() */
+	hpx_terms_drop(c, &terms);
+	if (l->record) {
+		if (before & HPX_W_GONE)
+			hpx_entry_finish(c, l->record);
+		hpx_node_unpin(n);
+	}
+	hpx_cache_release(c, l->object);
+	l->object = NULL;
+	return true;
 }
 
 /* Cleanup handler of the loader's frame: the thread is going away inside the loader, or nothing is left to do. */
@@ -222,7 +310,7 @@ static int run(struct load *l, hapax_load_error *error)
 	int result;
 
 	hpx_cache_count(c, HPX_CACHE_LOADS, 1);
-	if (c->stats)
+	if (c->stats || (c->tier && c->tier->timed))
 		l->begun = hpx_env_now_coarse(c->env);
 	l->frame = (struct hpx_frame){.up = hpx_self.frames, .cache = c, .entry = l->entry};
 	hpx_self.frames = &l->frame;
@@ -271,6 +359,10 @@ static int judge(struct load *l, int result)
 		return HAPAX_ELOADER;
 	if (l->record)
 		rc = accept_made(l);
+	if (!rc && l->cache->tier) {
+		rc = hpx_terms_get(l->cache, l->call->key, l->object, HAPAX_EXPIRE_CREATE, NULL, &l->terms);
+		l->terms.load_us = l->spent_us;
+	}
 	return rc;
 }
 
@@ -302,6 +394,7 @@ static int load(struct load *l)
 		/* the loader did its work, the cache has no use for it any more */
 		hpx_cache_count(l->cache, HPX_CACHE_SUCCESSES, 1);
 		hpx_cache_count(l->cache, HPX_CACHE_SUPERSEDED, 1);
+		hpx_cache_unused(l->cache, l->call->key, l->object, l->terms.weight, HAPAX_CAUSE_EXPLICIT);
 		fail(l, HAPAX_ECLOSED, NULL);
 		dispose(l, true);
 		status = HAPAX_ECLOSED;
@@ -309,9 +402,13 @@ static int load(struct load *l)
 		commit(l);
 	} else {
 		hpx_cache_count(l->cache, HPX_CACHE_FAILURES, 1);
-		fail(l, status, status == HAPAX_ELOADER ? error : NULL);
-		dispose(l, false);
+		if (status != HAPAX_NOVALUE || !remember(l)) {
+			fail(l, status, status == HAPAX_ELOADER ? error : NULL);
+			dispose(l, result == HAPAX_LOAD_OK);
+		}
 	}
+	if (l->cache->tier)
+		hpx_terms_drop(l->cache, &l->terms);
 	if (status != HAPAX_ELOADER || !l->call->wants_error)
 		drop_error(l->cache, error);
 	return status;

@@ -15,7 +15,7 @@
  *      REFRESHING  a reload of it is running or queued
  *      BY_PUT      a put fenced it while it was loading
  *      LISTED      it is in the policy (under the tier's lock)
- *      OWED        dead and claimed by its death; the listener is to be told
+ *      EXPIRED     it died after its validity had ended
  *
  * Lifetime of a node. Embedded: the object's memory; whoever looks at it outside a section holds the object. Record:
  * `pins`, one for the table (given up by who claimed it, when it is through) and one per thread that looks at it
@@ -38,19 +38,21 @@ enum {
 	HPX_NODE_REFRESHING = 1u << 4,
 	HPX_NODE_BY_PUT = 1u << 5,
 	HPX_NODE_LISTED = 1u << 6,
-	HPX_NODE_OWED = 1u << 7
+	HPX_NODE_EXPIRED = 1u << 7
 };
 
 struct hpx_timer;
 
 struct hpx_node {
-	struct hpx_note note;                 /* OWED: in the dying thread's list */
+	struct hpx_note note;                 /* dead: in the dying thread's list, if the listener is to be told */
 	hapax_cache *cache;
+	void *entry;
 	struct hpx_node *link;                /* arrivals; a list of its claimer's */
 	HPX_ATOMIC(struct hpx_timer *) timer; /* its place in the wheel, or NULL */
 	hpx_u32 pins;                         /* records */
-	uint32_t load_us;                     /* how long its load took; before publication */
-	hpx_u64 written;                      /* when */
+	hpx_u32 load_us;                      /* how long its load took */
+	hpx_u64 written;                      /* when; in caches with time options */
+	hpx_u64 since;                        /* when it came into the tier */
 	hpx_u64 used;                         /* last get or put, with retain_idle */
 	hpx_u64 deadline;                     /* end of validity (of the plain one, without stale times), or HAPAX_FOREVER */
 	hapax_policy_node policy;             /* id, weight: before publication */
@@ -75,13 +77,24 @@ static inline struct hpx_node *hpx_node_of(hapax_cache *c, void *e)
 	return hpx_node_at(c, e, hpx_word_key_size(hpx_load_relaxed(hpx_word(e))));
 }
 
-/* An entry that stays where it is after the section: the object is held, a record is pinned. */
-struct hpx_pin {
-	void *e;               /* NULL: none */
-	struct hpx_object *o;  /* the caller's reference; not given up by unpin */
-};
-/* In a section, `o` (the entry's object) is held: false: the entry is going. Unmanaged caches have no pins. */
-bool hpx_node_pin(hapax_cache *c, void *e, struct hpx_object *o, struct hpx_pin *pin);
-void hpx_node_unpin(hapax_cache *c, struct hpx_pin *pin);
+static inline bool hpx_entry_is_record(void *e)
+{
+	/* order: TABLE.PUBLISH relaxed; the bit never changes */
+	return hpx_load_relaxed(hpx_word(e)) & HPX_W_RECORD;
+}
+
+/* The object of an entry that is in the tier, or held. */
+static inline struct hpx_object *hpx_node_object(struct hpx_node *n)
+{
+	/* order: -> TABLE.PUBLISH acquire */
+	return hpx_entry_object(n->entry, hpx_load_acquire(hpx_word(n->entry)));
+}
+
+/*
+ * Managed caches. In a section, the entry's object is held: from now on the entry stays where it is, also outside the
+ * section, until unpinned; the object must stay held as long. False: the entry is going.
+ */
+bool hpx_node_pin(struct hpx_node *n);
+void hpx_node_unpin(struct hpx_node *n);
 
 #endif

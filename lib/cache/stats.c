@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* cache/stats.c - numbers, and the check that they agree with the table. */
-#include <hapax/testing.h>
-
-#include "cache/cache.h"
+/* cache/stats.c - numbers. */
+#include "cache/tier.h"
 
 static uint64_t sum(hapax_cache *c, unsigned which)
 {
@@ -20,81 +18,97 @@ size_t hapax_cache_size(hapax_cache *cache)
 	return in > out ? in - out : 0;
 }
 
+/* What is counted, and where it goes. */
+static const struct {
+	unsigned which;
+	size_t at;
+} counts[] = {
+#define COUNT(which, field) {HPX_CACHE_##which, offsetof(hapax_cache_stats, field)}
+	COUNT(HITS, hits),
+	COUNT(MISSES, misses),
+	COUNT(WAITS, waits),
+	COUNT(LOADS, loads),
+	COUNT(SUCCESSES, load_successes),
+	COUNT(FAILURES, load_failures),
+	COUNT(NOVALUES, load_novalues),
+	COUNT(ABANDONED, load_abandoned),
+	COUNT(NS, load_ns),
+	COUNT(SUPERSEDED, superseded),
+	COUNT(PUTS, puts),
+	COUNT(REMOVALS, removals),
+	COUNT(REPLACEMENTS, replacements),
+	COUNT(COLLECTIONS, collections),
+	COUNT(DEMOTIONS, demotions),
+	COUNT(READMISSIONS, readmissions),
+	COUNT(DEMOTED_HITS, demoted_hits),
+	COUNT(FAILED_UPGRADES, failed_upgrades),
+	COUNT(EVICTED_WEIGHT, eviction_weight),
+	COUNT(EXPIRATIONS, expirations),
+	COUNT(SIZE_EVICTIONS, size_evictions),
+	COUNT(NEGATIVE_HITS, negative_hits),
+	COUNT(STALE_HITS, stale_hits),
+	COUNT(REFRESHES, refreshes),
+	COUNT(REFRESH_FAILURES, refresh_failures),
+	COUNT(NOTIFICATIONS, notifications),
+	COUNT(LISTENER_ERRORS, listener_errors),
+#undef COUNT
+};
+/* Those that say how things are, beside the counts. */
+static const size_t states[] = {offsetof(hapax_cache_stats, size_now), offsetof(hapax_cache_stats, retained),
+				offsetof(hapax_cache_stats, retained_weight), offsetof(hapax_cache_stats, garbage_bytes)};
+
+/* The numbers that were there in the first version of the header. */
+#define STATS_FIRST offsetof(hapax_cache_stats, retained)
+
+static uint64_t *field(hapax_cache_stats *stats, size_t at) { return (uint64_t *)(void *)((char *)stats + at); }
+
+static bool legal_size(size_t size) { return size == sizeof(hapax_cache_stats) || size == STATS_FIRST; }
+
 int hapax_cache_stats_get(hapax_cache *cache, hapax_cache_stats *stats)
 {
+	hapax_env_stats env = {.size = sizeof(env)};
+	hapax_cache_stats full = {.size = 0};
+	size_t i;
+
 	if (!cache || !stats)
 		return HAPAX_ENULL;
-	if (stats->size != sizeof(*stats))
+	if (!legal_size(stats->size))
 		return HAPAX_EOPTSIZE;
-	*stats = (hapax_cache_stats){.size = sizeof(*stats)};
-	if (!cache->stats)
-		return 0;
-	stats->hits = sum(cache, HPX_CACHE_HITS);
-	stats->misses = sum(cache, HPX_CACHE_MISSES);
-	stats->waits = sum(cache, HPX_CACHE_WAITS);
-	stats->loads = sum(cache, HPX_CACHE_LOADS);
-	stats->load_successes = sum(cache, HPX_CACHE_SUCCESSES);
-	stats->load_failures = sum(cache, HPX_CACHE_FAILURES);
-	stats->load_novalues = sum(cache, HPX_CACHE_NOVALUES);
-	stats->load_abandoned = sum(cache, HPX_CACHE_ABANDONED);
-	stats->load_ns = sum(cache, HPX_CACHE_NS);
-	stats->superseded = sum(cache, HPX_CACHE_SUPERSEDED);
-	stats->puts = sum(cache, HPX_CACHE_PUTS);
-	stats->removals = sum(cache, HPX_CACHE_REMOVALS);
-	stats->replacements = sum(cache, HPX_CACHE_REPLACEMENTS);
-	stats->collections = sum(cache, HPX_CACHE_COLLECTIONS);
-	stats->size_now = hapax_cache_size(cache);
+	full.size = stats->size;
+	if (cache->stats) {
+		for (i = 0; i < sizeof(counts) / sizeof(*counts); i++)
+			*field(&full, counts[i].at) = sum(cache, counts[i].which);
+		full.evictions = full.collections + full.expirations;
+		if (!cache->tier)
+			full.eviction_weight = full.evictions; /* entries without a weight of their own weigh 1 */
+		full.size_now = hapax_cache_size(cache);
+		if (cache->tier) {
+			/* order: TIER.HELD relaxed; numbers */
+			full.retained = hpx_load_relaxed(&cache->tier->held);
+			full.retained_weight = hpx_load_relaxed(&cache->tier->weight);
+		}
+		if (full.size == sizeof(full) && hapax_env_stats_get(cache->env, &env) == 0)
+			full.garbage_bytes = env.garbage_bytes;
+	}
+	memcpy(stats, &full, full.size);
 	return 0;
 }
 
-#ifdef HPX_TESTING
-/* Live entries, and how many are LOADING. */
-static size_t walk(hapax_cache *c, size_t *loading)
+void hapax_cache_stats_since(hapax_cache_stats *now, const hapax_cache_stats *before)
 {
-	struct hpx_cursor cursor = {0, 0};
-	struct hpx_object *o;
-	size_t live = 0;
-	void *e;
+	uint64_t was;
+	size_t i, at, size;
 
-	do {
-		o = NULL;
-		hpx_read_lock();
-		e = hpx_table_next(c->table, &cursor, true, &o);
-		hpx_read_unlock();
-		if (o)
-			live++;
-		else if (e)
-			++*loading;
-		if (o)
-			hpx_cache_release(c, o);
-	} while (e);
-	return live;
+	if (!now || !before || !legal_size(now->size) || !legal_size(before->size))
+		return;
+	size = now->size < before->size ? now->size : before->size;
+	for (at = sizeof(now->size); at + sizeof(was) <= size; at += sizeof(was)) {
+		bool state = false;
+
+		for (i = 0; i < sizeof(states) / sizeof(*states); i++)
+			state = state || states[i] == at;
+		memcpy(&was, (const char *)before + at, sizeof(was));
+		if (!state)
+			*field(now, at) = *field(now, at) > was ? *field(now, at) - was : 0;
+	}
 }
-
-int hapax_testing_check_cache(hapax_cache *cache, char *message, size_t size)
-{
-	size_t entries = 0, loading = 0, live, expected = hapax_cache_size(cache);
-	uint64_t calls = hpx_load_acquire(&cache->calls); /* order: -> CACHE.CALLS acquire */
-
-	if (hpx_table_check(cache->table, message, size, &entries))
-		return -1;
-	live = walk(cache, &loading);
-	if (loading)
-		snprintf(message, size, "cache %s: %zu loads at rest", cache->name, loading);
-	else if (live != expected)
-		snprintf(message, size, "cache %s: %zu live entries, size %zu", cache->name, live, expected);
-	else if (calls != 1)
-		snprintf(message, size, "cache %s: %llu calls in progress at rest", cache->name,
-			 (unsigned long long)calls - 1);
-	else if (!hpx_flights_idle(&cache->flights))
-		snprintf(message, size, "cache %s: waiters at rest", cache->name);
-	else
-		return 0;
-	return -1;
-}
-
-int hapax_testing_cache_resize(hapax_cache *cache, int delta)
-{
-	return hpx_table_resize(cache->table, delta) ? 0 : HAPAX_ENOMEM;
-}
-#endif

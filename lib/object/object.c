@@ -136,6 +136,18 @@ static void large_free(struct hpx_deferred *d)
 	count_freed(c, env);
 }
 
+size_t hpx_object_bytes(struct hpx_object *o)
+{
+	/* order: OBJECT.LAYOUT relaxed; these bits are constant from birth */
+	uint64_t count = hpx_load_relaxed(&o->count);
+	size_t size;
+
+	if (count & HPX_LARGE)
+		return large_of(o, count)->size;
+	pooled_block(o, count, &size);
+	return size;
+}
+
 void hpx_object_retire(struct hpx_class *c, struct hpx_object *o)
 {
 	/* order: OBJECT.LAYOUT relaxed; these bits are constant from birth */

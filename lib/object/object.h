@@ -74,6 +74,9 @@ int hpx_type_check(const hapax_type *type);
  */
 int hpx_object_new(struct hpx_class *c, size_t keyed, size_t payload, uint64_t deadline, struct hpx_object **out);
 
+/* The bytes of the block an object is in. The caller holds it. */
+size_t hpx_object_bytes(struct hpx_object *o);
+
 /* What PLAIN_COUNT makes of counting. */
 static inline uint64_t hpx_plain_add(hpx_u64 *count, uint64_t n)
 {

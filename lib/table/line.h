@@ -79,6 +79,7 @@ struct hpx_table {
 	size_t front;
 	void (*collected)(void *ctx, struct hpx_record *r, uint64_t before);
 	bool (*hidden)(void *ctx, void *e, struct hpx_object *o);
+	void (*fencing)(void *ctx, void *e);
 	void *collected_ctx;
 	struct hpx_deferred deferred;
 };

@@ -65,8 +65,16 @@ static enum step result(struct put *p, enum hpx_put_result r)
 	return STEP_RESULT;
 }
 
+/* The owner hears of a load that is about to be fenced by a put, so that its loader finds who did it. */
+static void fencing(struct put *p, void *e)
+{
+	if (p->t->fencing && hpx_load_relaxed(hpx_word(e)) & HPX_W_LOADING) /* order: relaxed; a hint */
+		p->t->fencing(p->t->collected_ctx, e);
+}
+
 static void mark_gone(struct put *p, void *e)
 {
+	fencing(p, e);
 	/* order: TABLE.GONE -> acq_rel; see hpx_table_claim */
 	uint64_t before = hpx_or_acq_rel(hpx_word(e), HPX_W_GONE);
 
@@ -262,6 +270,7 @@ static bool fence_load(struct put *p)
 
 	if (!e || p->mode != HPX_PUT_ABSENT)
 		return true;
+	fencing(p, e);
 	w = hpx_load_relaxed(hpx_word(e)); /* order: relaxed; the swap decides */
 	while (w & HPX_W_LOADING && !(w & HPX_W_GONE)) {
 		/* order: TABLE.GONE -> acq_rel; against FLIGHT.COMMIT: the load is fenced, or has been committed */

@@ -45,7 +45,10 @@ static void died(void *record)
 		before = hpx_or_acq_rel(hpx_word(r), HPX_W_GONE); /* order: TABLE.GONE -> acq_rel; as hpx_table_claim */
 	else
 		before = hpx_table_claim(t, r);
-	t->collected(t->collected_ctx, r, before);
+	if (t->collected)
+		t->collected(t->collected_ctx, r, before);
+	else if (!(before & HPX_W_GONE) && !t->keep)
+		hpx_record_finish(r);
 }
 
 static void free_now(struct hpx_table *t, struct hpx_record *r)

@@ -71,6 +71,8 @@ void hpx_table_drop(struct hpx_table *t)
 	hpx_retire(t->env, &t->deferred, sizeof(*t) + hpx_load_acquire(&t->root)->homes * sizeof(struct hpx_line), free_table);
 }
 
+void hpx_table_on_fence(struct hpx_table *t, void (*fencing)(void *ctx, void *e)) { t->fencing = fencing; }
+
 void hpx_table_on_iterate(struct hpx_table *t, bool (*hidden)(void *ctx, void *e, struct hpx_object *o))
 {
 	t->hidden = hidden;

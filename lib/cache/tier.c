@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * cache/tier.c - what the cache itself holds: admission, the bound, letting go. tier.h has the picture.
+ *
+ * Guarantees. A: a node is in the policy exactly while it is LISTED, and then the cache has one reference to its object;
+ * so a node that is in the policy cannot go. B: references are dropped outside the lock. C: letting go does not remove: the
+ * entry dies with its object, if nobody else holds that; cost does not depend on who does. D: a claimer that found RETAINED
+ * takes the lock before it is through, so nodes stay while the lock's holder works on them.
+ *
+ * Limits. A claimer that comes between RETAINED and the push of the arrival leaves the reference to whoever lists arrivals
+ * next. Weights are summed in 64 bits, each below 2^62, and the sum saturates.
+ */
+#include "cache/tier.h"
+
+/* ---- arrivals ---------------------------------------------------------------------------------------------------- */
+
+/* Whether the bound can hold it at all. */
+static bool fits(struct hpx_tier *t, struct hpx_node *n)
+{
+	/* order: TIER.BOUND relaxed; a limit, no data */
+	return !t->bounded || (n->policy.weight <= hpx_load_relaxed(&t->bound) && hpx_load_relaxed(&t->bound) > 0);
+}
+
+void hpx_tier_admit(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
+{
+	struct hpx_tier *t = c->tier;
+	uint32_t flags;
+	struct hpx_node *first;
+
+	if (!t->retains)
+		return;
+	if (!fits(t, n)) {
+		/* order: NODE.FLAGS relaxed; the object is held, and its death reads it */
+		hpx_or_relaxed(&n->flags, HPX_NODE_HEAVY);
+		return;
+	}
+	/* order: TIER.ARRIVING relaxed; a limit, no data */
+	if (hpx_add_relaxed(&t->arriving, 1) >= HPX_ARRIVALS_MAX) {
+		hpx_sub_relaxed(&t->arriving, 1);
+		return;
+	}
+	hpx_take_more(o, 1);
+	if (t->timed)
+		hpx_store_relaxed(&n->since, hpx_tier_now(c)); /* order: NODE.TIME relaxed; a time on its own */
+	if (hpx_entry_is_record(n->entry))
+		hpx_add_relaxed(&n->pins, 1); /* order: NODE.PINS relaxed; the caller has one */
+	flags = hpx_load_relaxed(&n->flags); /* order: NODE.FLAGS relaxed; the swap decides */
+	do {
+		if (flags & (HPX_NODE_RETAINED | HPX_NODE_LEFT)) {
+			hpx_sub_relaxed(&t->arriving, 1);
+			hpx_node_unpin(n);
+			hpx_cache_release(c, o); /* not the last: the caller's is */
+			return;
+		}
+		/* order: NODE.FLAGS acq_rel; against LEFT: one of the two sees the other */
+	} while (!hpx_cas_acq_rel(&n->flags, &flags, (flags | HPX_NODE_RETAINED) & ~(uint32_t)HPX_NODE_HEAVY));
+	HPX_STOP("tier.admitted");
+	first = hpx_load_relaxed(&t->arrivals); /* order: TIER.ARRIVAL relaxed; only copied */
+	do
+		n->link = first;
+	/* order: TIER.ARRIVAL -> release; the node, its link */
+	while (!hpx_cas_release(&t->arrivals, &first, n));
+}
+
+/* Under the lock. */
+static void arrivals_take(struct hpx_tier *t)
+{
+	/* order: -> TIER.ARRIVAL acquire */
+	struct hpx_node *n = hpx_exchange_acquire(&t->arrivals, NULL), *next, *list = NULL, *last = n;
+
+	if (!n)
+		return;
+	for (; n; n = next) { /* the newest came first */
+		next = n->link;
+		n->link = list;
+		list = n;
+	}
+	*t->pending_end = list;
+	t->pending_end = &last->link;
+}
+
+static void account(struct hpx_tier *t, struct hpx_node *n, bool in)
+{
+	/* order: TIER.HELD relaxed; under the lock, read by anyone as a number */
+	uint64_t held = hpx_load_relaxed(&t->held), weight = hpx_load_relaxed(&t->weight);
+
+	hpx_store_relaxed(&t->held, in ? held + 1 : held - 1);
+	hpx_store_relaxed(&t->weight, in ? hpx_sat_add(weight, n->policy.weight) : weight - n->policy.weight);
+}
+
+static void list(struct hpx_tier *t, struct hpx_node *n)
+{
+	hpx_or_relaxed(&n->flags, HPX_NODE_LISTED); /* order: NODE.FLAGS relaxed; under the lock */
+	account(t, n, true);
+	n->policy.next = n->policy.prev = NULL;
+	n->policy.mark = 0;
+	n->policy.list = 0;
+	if (t->policy && n->policy.weight)
+		t->policy->add(t->state, &n->policy);
+}
+
+/* Out of the policy, or (by evict) out of it already; the reference is the caller's. */
+static void unlist(struct hpx_tier *t, struct hpx_node *n, bool remove, uint32_t set)
+{
+	uint32_t flags = hpx_load_relaxed(&n->flags); /* order: NODE.FLAGS relaxed; the swap decides */
+
+	account(t, n, false);
+	if (remove && t->policy && n->policy.weight)
+		t->policy->remove(t->state, &n->policy);
+	/* order: NODE.FLAGS acq_rel; what the policy did with the node before others may finish it */
+	while (!hpx_cas_acq_rel(&n->flags, &flags, (flags & ~(uint32_t)(HPX_NODE_RETAINED | HPX_NODE_LISTED)) | set))
+		;
+}
+
+/* ---- with the lock ----------------------------------------------------------------------------------------------- */
+
+struct batch {
+	struct hpx_object *drop[HPX_TIER_BATCH]; /* references of the cache's, to be released after the lock */
+	unsigned n;
+	unsigned demoted;
+	bool more;
+};
+
+/* Lists what has arrived; what was claimed meanwhile is dropped. */
+static void drain(struct hpx_tier *t, struct batch *b)
+{
+	struct hpx_node *n;
+
+	arrivals_take(t);
+	while ((n = t->pending) != NULL && b->n < HPX_TIER_BATCH) {
+		t->pending = n->link;
+		if (!t->pending)
+			t->pending_end = &t->pending;
+		hpx_sub_relaxed(&t->arriving, 1); /* order: TIER.ARRIVING relaxed; a limit, no data */
+		/* order: NODE.FLAGS acquire; a claimer's LEFT */
+		if (hpx_load_acquire(&n->flags) & HPX_NODE_LEFT) {
+			b->drop[b->n++] = hpx_node_object(n);
+			/* order: NODE.FLAGS relaxed; its claimer looks under the lock */
+			hpx_and_acq_rel(&n->flags, ~(uint32_t)HPX_NODE_RETAINED);
+		} else {
+			list(t, n);
+		}
+		/* not the last pin: a claimer that found RETAINED has to come by the lock first */
+		if (hpx_entry_is_record(n->entry))
+			hpx_sub_relaxed(&n->pins, 1); /* order: NODE.PINS relaxed; as said */
+	}
+}
+
+static bool above(struct hpx_tier *t)
+{
+	/* order: TIER.HELD, TIER.BOUND relaxed; under the lock */
+	return t->bounded && hpx_load_relaxed(t->weighted ? &t->weight : &t->held) > hpx_load_relaxed(&t->bound);
+}
+
+static void evict(struct hpx_tier *t, struct batch *b)
+{
+	while (b->n < HPX_TIER_BATCH && above(t)) {
+		hapax_policy_node *victim = t->policy->evict(t->state);
+		struct hpx_node *n;
+
+		if (!victim)
+			return;
+		n = HPX_CONTAINER_OF(victim, struct hpx_node, policy);
+		b->drop[b->n++] = hpx_node_object(n);
+		b->demoted++;
+		unlist(t, n, false, HPX_NODE_HEAVY);
+	}
+}
+
+/* The lock is held, and given up. */
+static void finish(hapax_cache *c, struct batch *b)
+{
+	struct hpx_tier *t = c->tier;
+
+	b->more = t->pending != NULL || (b->n == HPX_TIER_BATCH && above(t));
+	pthread_mutex_unlock(&t->lock);
+	if (b->demoted)
+		hpx_cache_count(c, HPX_CACHE_DEMOTIONS, b->demoted);
+	for (unsigned i = 0; i < b->n; i++)
+		hpx_cache_release(c, b->drop[i]);
+}
+
+void hpx_tier_settle(hapax_cache *c)
+{
+	struct hpx_tier *t = c->tier;
+
+	do {
+		struct batch b = {.n = 0};
+
+		if (pthread_mutex_trylock(&t->lock))
+			return; /* its holder looks again after it */
+		drain(t, &b);
+		evict(t, &b);
+		finish(c, &b);
+		if (b.more)
+			continue;
+		/* order: TIER.ARRIVAL relaxed; a hint: what is missed here waits for the next call */
+	} while (hpx_load_relaxed(&t->arrivals) != NULL);
+}
+
+bool hpx_tier_take(hapax_cache *c, struct hpx_node *n)
+{
+	struct hpx_tier *t = c->tier;
+	struct batch b;
+	bool taken;
+
+	do {
+		b = (struct batch){.n = 0};
+		pthread_mutex_lock(&t->lock);
+		drain(t, &b);
+		/* order: NODE.FLAGS relaxed; under the lock */
+		taken = hpx_load_relaxed(&n->flags) & HPX_NODE_LISTED;
+		if (taken)
+			unlist(t, n, true, 0);
+		finish(c, &b);
+	} while (!taken && b.more);
+	return taken;
+}
+
+void hpx_tier_used(hapax_cache *c, struct hpx_node *n)
+{
+	struct hpx_tier *t = c->tier;
+	struct batch b = {.n = 0};
+
+	pthread_mutex_lock(&t->lock);
+	drain(t, &b);
+	/* order: NODE.FLAGS relaxed; under the lock */
+	if (t->policy && n->policy.weight && hpx_load_relaxed(&n->flags) & HPX_NODE_LISTED) {
+		if (t->policy->hit)
+			t->policy->hit(t->state, &n->policy);
+		else if (__atomic_load_n(&n->policy.touched, __ATOMIC_RELAXED) < t->touch_max)
+			/* order: NODE.TOUCH relaxed; a hint for the policy */
+			__atomic_fetch_add(&n->policy.touched, 1, __ATOMIC_RELAXED);
+	}
+	finish(c, &b);
+}
+
+void hpx_tier_reweigh(hapax_cache *c, struct hpx_node *n, uint64_t weight)
+{
+	struct hpx_tier *t = c->tier;
+	struct hpx_object *o = NULL;
+	struct batch b = {.n = 0};
+
+	pthread_mutex_lock(&t->lock);
+	drain(t, &b);
+	/* order: NODE.FLAGS relaxed; under the lock */
+	if (n->policy.weight != weight && hpx_load_relaxed(&n->flags) & HPX_NODE_LISTED) {
+		account(t, n, false);
+		if (t->policy && n->policy.weight)
+			t->policy->remove(t->state, &n->policy);
+		n->policy.weight = weight;
+		list(t, n);
+		if (!fits(t, n)) {
+			o = hpx_node_object(n);
+			unlist(t, n, true, HPX_NODE_HEAVY);
+		}
+	} else {
+		n->policy.weight = weight;
+	}
+	finish(c, &b);
+	if (o) {
+		hpx_cache_count(c, HPX_CACHE_DEMOTIONS, 1);
+		hpx_cache_release(c, o);
+	}
+}
+
+int hapax_cache_set_bound(hapax_cache *cache, int64_t bound)
+{
+	HPX_CACHE_STAY stay = {.cache = NULL};
+	struct hpx_tier *t;
+	int rc;
+
+	if (!cache)
+		return HAPAX_ENULL;
+	if (bound <= 0 && bound != HAPAX_ZERO)
+		return HAPAX_EOPTION;
+	rc = hpx_cache_stay(&stay, cache, HPX_CACHE_OPEN);
+	if (rc)
+		return rc;
+	t = cache->tier;
+	if (!t || !t->bounded)
+		return HAPAX_EOPTION;
+	{
+		struct batch b = {.n = 0};
+
+		pthread_mutex_lock(&t->lock);
+		drain(t, &b);
+		/* order: TIER.BOUND relaxed; a limit, no data */
+		hpx_store_relaxed(&t->bound, bound == HAPAX_ZERO ? 0 : (uint64_t)bound);
+		t->policy->resize(t->state, hpx_load_relaxed(&t->bound));
+		do {
+			if (b.more) {
+				b = (struct batch){.n = 0};
+				pthread_mutex_lock(&t->lock);
+			}
+			evict(t, &b);
+			finish(cache, &b);
+		} while (b.more);
+	}
+	return 0;
+}

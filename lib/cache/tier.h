@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * cache/tier.h - the strong tier of a managed cache (tier.c), leaving it (leave.c), and the time of its entries
+ * (validity.c, sweep.c). node.h tells of nodes and their flags.
+ *
+ *      install -> RETAINED, arrivals --lock--> LISTED in the policy --evict, lapse--> demoted: reference dropped
+ *                                                    |                                   | a get brings it back
+ *                                                    '--claimed (LEFT): removed, then reference dropped
+ *
+ * Arrivals are a lock-free stack; whoever gets the lock lists them and evicts. So a stopped holder of the lock stops no
+ * load: at most HPX_ARRIVALS_MAX objects wait, what comes beyond that is not retained until its next get.
+ */
+#ifndef HPX_TIER_H
+#define HPX_TIER_H
+
+#include <pthread.h>
+
+#include "cache/node.h"
+#include "expiry/wheel.h"
+
+#define HPX_ARRIVALS_MAX 256
+#define HPX_NEVER UINT64_MAX
+#define HPX_TIER_BATCH 32 /* references dropped per hold of the lock */
+
+struct hpx_tier {
+	/* what a hit reads; constant */
+	uint32_t plain;      /* the flags of an entry whose hits are plain, among RETAINED, NEGATIVE: RETAINED or none */
+	uint32_t touch_max;
+	bool timed;          /* hits read the clock */
+	bool coarse;         /* the coarse one will do: every duration is a second or more */
+	bool exact;          /* every hit goes to the policy, under the lock */
+	bool recorded;
+	uint64_t idle_ns;    /* durations: HPX_NEVER when unset */
+
+	bool retains;        /* there is a strong tier */
+	bool bounded, weighted;
+	bool timers;         /* entries have timers */
+	uint64_t age_ns, ttl_ns, negative_ns, refresh_ns;
+	uint64_t stale_ns, stale_error_ns, backoff_ns, backoff_max_ns; /* 0 when unset */
+	double jitter, early;
+	const hapax_policy *policy; /* NULL: no bound */
+	void *state;
+	hapax_weigh_fn weigh;
+	void *weigh_ctx;
+	hapax_expire_fn expire;
+	void *expire_ctx;
+	hapax_removal_fn on_removal;
+	void *on_removal_ctx;
+
+	pthread_mutex_t lock;
+	HPX_ATOMIC(struct hpx_node *) arrivals; /* pushed by anyone, taken under the lock */
+	hpx_u32 arriving;                       /* on their way, a bound for arrivals */
+	struct hpx_node *pending, **pending_end; /* under the lock: arrivals in order, not yet listed */
+	/* changed under the lock, read by anyone */
+	hpx_u64 bound;
+	hpx_u64 held, weight;                   /* LISTED: how many, and their weight */
+	hpx_u64 due;                            /* a hint: nothing is due in the wheel before */
+	struct hpx_wheel wheel;                 /* under the lock */
+	hpx_u32 sweeping;                       /* somebody is in maintain() */
+};
+
+/* options.c: checks the options beyond cache.c's, makes the tier if they need one (*out NULL: not). */
+int hpx_tier_create(struct hpx_tier **out, hapax_env *env, const hapax_cache_options *o);
+/* A grace period after the end of the cache: nothing is listed any more. */
+void hpx_tier_free(struct hpx_tier *t, hapax_env *env);
+
+/* ---- tier.c ------------------------------------------------------------------------------------------------------ */
+
+/* The caller holds `o`, the entry stays (pinned, or embedded). Retains it if that is to be; then settle(). */
+void hpx_tier_admit(hapax_cache *c, struct hpx_node *n, struct hpx_object *o);
+/* Lists arrivals, keeps the bound, drops references: user code runs. Outside sections and locks. */
+void hpx_tier_settle(hapax_cache *c);
+/* Takes a node out if the cache holds its object: true: that reference is the caller's now. Takes the lock. */
+bool hpx_tier_take(hapax_cache *c, struct hpx_node *n);
+/* The policy hears of a use: a hit of an exact one, a write of the same object. Takes the lock. */
+void hpx_tier_used(hapax_cache *c, struct hpx_node *n);
+/* The weight of a node changes; then settle(). Takes the lock. */
+void hpx_tier_reweigh(hapax_cache *c, struct hpx_node *n, uint64_t weight);
+static inline uint64_t hpx_sat_add(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
+
+/* ---- leave.c ----------------------------------------------------------------------------------------------------- */
+
+/* Outside sections and locks: hpx_cache_claimed() has returned true for `e`, whose object the caller holds: out of the
+ * tier, told, the record finished. The entry is not to be touched afterwards. */
+void hpx_cache_left(hapax_cache *c, void *e, struct hpx_object *o, hapax_cause cause);
+/* An object that stands for the absence of one: 0 or HAPAX_ENOMEM. */
+int hpx_stand_in(hapax_cache *c, struct hpx_object **out);
+/* A value that was produced and never installed; the caller holds it. */
+void hpx_cache_unused(hapax_cache *c, const hapax_key *key, struct hpx_object *o, uint64_t weight, hapax_cause cause);
+/* In a section: `e`'s object has died; `before`: its word before death claimed it. */
+void hpx_leave_dead(hapax_cache *c, void *e, uint64_t before);
+/* The table, or the exclusive watch, gives up its hold on a record: managed caches may have pins on it. */
+void hpx_entry_finish(hapax_cache *c, void *e);
+
+/* ---- validity.c -------------------------------------------------------------------------------------------------- */
+
+static inline uint64_t hpx_tier_now(hapax_cache *c)
+{
+	struct hpx_tier *t = c->tier;
+
+	return t->coarse ? hpx_env_now_coarse(c->env) : hpx_env_now(c->env);
+}
+
+/* What is asked of user code before a value is installed. */
+struct hpx_terms {
+	uint64_t weight;
+	uint64_t ttl_ns;  /* UINT64_MAX: none */
+	uint64_t now;
+	struct hpx_timer *timer; /* NULL: needs none, or taken */
+	uint32_t load_us;
+};
+/* Outside locks: weight, validity and timer of `o` under `key`: 0, HAPAX_EWEIGHT, HAPAX_ECALLBACK, HAPAX_ENOMEM.
+ * `given` (may be NULL) overrides. Undone by hpx_terms_drop(). */
+int hpx_terms_get(hapax_cache *c, const hapax_key *key, struct hpx_object *o, hapax_expire_event event,
+		  const hapax_put_options *given, struct hpx_terms *terms);
+void hpx_terms_drop(hapax_cache *c, struct hpx_terms *terms);
+/* Before publication: writes them into the node of an entry. `keep`: how many pins besides the table's. */
+void hpx_node_init(hapax_cache *c, void *e, uint64_t hash, uint32_t pins);
+void hpx_node_terms(hapax_cache *c, struct hpx_node *n, const struct hpx_terms *terms);
+/* After publication, the entry pinned and the object held: starts its timer and retains it. Outside sections and locks. */
+void hpx_node_installed(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, struct hpx_terms *terms);
+/* The present entry, pinned, is written anew: times, weight, deadline. */
+void hpx_node_rewritten(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, struct hpx_terms *terms);
+
+/* The instant after which it is not handed out any more, stale times included. */
+uint64_t hpx_node_end(const struct hpx_tier *t, struct hpx_node *n);
+/* Since when retention would have ended: UINT64_MAX: never. */
+uint64_t hpx_node_lapse(const struct hpx_tier *t, struct hpx_node *n);
+void hpx_node_schedule(hapax_cache *c, struct hpx_node *n);
+
+/* In a section, `o` held: not for those who only look: expired, a negative result, or lapsed with no other holder. */
+bool hpx_node_hidden(hapax_cache *c, struct hpx_node *n, struct hpx_object *o);
+/* The deadline changes, for hits at once, and the timer follows. */
+void hpx_node_set_deadline(hapax_cache *c, struct hpx_node *n, uint64_t deadline);
+/* Retention has ended: the cache lets go. Pinned and held. */
+void hpx_tier_lapse(hapax_cache *c, struct hpx_node *n, struct hpx_object *o);
+/* Takes out an expired entry that is pinned; the object is held. */
+void hpx_node_expire(hapax_cache *c, struct hpx_node *n, struct hpx_object *o);
+
+/* In a section: is a hit of this entry a plain one? Marks the use. */
+static inline __attribute__((always_inline)) bool hpx_tier_hit(hapax_cache *c, void *e, size_t key_size)
+{
+	struct hpx_tier *t = c->tier;
+	struct hpx_node *n = hpx_node_at(c, e, key_size);
+
+	/* order: NODE.FLAGS relaxed; whatever is done about it is decided again on the slow path */
+	if (HPX_UNLIKELY((hpx_load_relaxed(&n->flags) & (HPX_NODE_RETAINED | HPX_NODE_NEGATIVE)) != t->plain || t->exact))
+		return false;
+	if (t->touch_max) {
+		/* order: NODE.TOUCH relaxed; a hint for the policy, raised by whoever comes, and lost now and then */
+		uint32_t touched = __atomic_load_n(&n->policy.touched, __ATOMIC_RELAXED);
+
+		if (touched < t->touch_max)
+			__atomic_store_n(&n->policy.touched, touched + 1, __ATOMIC_RELAXED);
+	}
+	if (HPX_UNLIKELY(t->timed)) {
+		uint64_t now = hpx_tier_now(c), used;
+
+		/* order: NODE.TIME relaxed; each of them is a time on its own */
+		if (now >= hpx_load_relaxed(&n->attend))
+			return false;
+		if (t->idle_ns != HPX_NEVER) {
+			used = hpx_load_relaxed(&n->used);
+			if (now > used && now - used >= t->idle_ns)
+				return false;
+			if (now != used)
+				hpx_store_relaxed(&n->used, now);
+		}
+	}
+	return true;
+}
+
+/* Why a lookup ended, beside hapax_status and HPX_FLIGHT_AGAIN: present, but not a plain hit. */
+#define HPX_TIER_ATTEND 101
+
+/*
+ * In a section, which it leaves: `e` is present, `o` is held by the caller. 0: it is the answer, and counts as used;
+ * HPX_FLIGHT_AGAIN: it was not, look again; HAPAX_NEGATIVE; HAPAX_ECALLBACK. Other than 0: `o` was released.
+ */
+int hpx_tier_attend(hapax_cache *c, void *e, struct hpx_object *o);
+
+/*
+ * Outside sections; returns inside one. The valid present entry of the key with its object held, or NULL with *e as
+ * hpx_table_lookup says. What has expired is taken out on the way; negative results too if `clear` (a writer comes).
+ */
+struct hpx_object *hpx_cache_find(hapax_cache *c, uint64_t hash, const hapax_key *key, bool clear, void **e);
+
+/* ---- sweep.c ----------------------------------------------------------------------------------------------------- */
+
+struct hpx_timer *hpx_timer_new(hapax_env *env);
+void hpx_timer_free(hapax_env *env, struct hpx_timer *timer);
+void hpx_tier_timers_free(struct hpx_tier *t, hapax_env *env);
+/* In a section. Its claimer gives the entry's timer up. Lock-free. */
+void hpx_timer_detach(hapax_cache *c, struct hpx_node *n);
+/* Under the lock: (re)schedules. Takes over `timer` (may be NULL: the one it has). Returns one to be freed, or NULL. */
+struct hpx_timer *hpx_timer_set(hapax_cache *c, struct hpx_node *n, struct hpx_timer *timer);
+/* Up to `max` due entries, if nobody else is at it: how many. Outside sections and locks. */
+unsigned hpx_tier_sweep(hapax_cache *c, unsigned max);
+/* What ordinary calls do on the way. */
+static inline void hpx_tier_tick(hapax_cache *c)
+{
+	/* order: TIER.DUE relaxed; a hint */
+	if (c->tier && c->tier->timers && hpx_tier_now(c) >= hpx_load_relaxed(&c->tier->due))
+		hpx_tier_sweep(c, 16);
+}
+
+#endif

@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * cache/validity.c - the time of a managed cache's entries: what is asked before a value is installed, when it ends,
+ * and what a hit that is not a plain one has to do.
+ *
+ *      now:   written ........ attend ........ deadline ........ end
+ *             plain hits       |               |                 absent
+ *                              refresh, lapse  stale, if that is allowed
+ *
+ * Times are words of their own, written by whoever writes the entry and by hits (`used`); a reader that sees one of them
+ * a moment late decides as if it had come a moment earlier.
+ */
+#include "cache/tier.h"
+#include "expiry/jitter.h"
+
+/* ---- terms ------------------------------------------------------------------------------------------------------- */
+
+#define WEIGHT_LIMIT (UINT64_C(1) << 62)
+
+static int ask_weight(hapax_cache *c, const hapax_key *key, struct hpx_object *o, const hapax_put_options *given,
+		      uint64_t *weight)
+{
+	struct hpx_tier *t = c->tier;
+	int rc = 0;
+
+	*weight = 1;
+	if (given && given->weight) {
+		*weight = given->weight == HAPAX_ZERO ? 0 : (uint64_t)given->weight;
+	} else if (t->weigh) {
+		HPX_CACHE_FRAME(c, NULL);
+		rc = t->weigh(key, hpx_payload(o), weight, t->weigh_ctx);
+	} else if (t->weighted) {
+		*weight = hpx_object_bytes(o);
+	}
+	if (rc)
+		return HAPAX_ECALLBACK;
+	return *weight < WEIGHT_LIMIT ? 0 : HAPAX_EWEIGHT;
+}
+
+static int ask_ttl(hapax_cache *c, hapax_expire_event event, const hapax_key *key, struct hpx_object *o, uint64_t *ttl)
+{
+	struct hpx_tier *t = c->tier;
+	HPX_CACHE_FRAME(c, NULL);
+
+	return t->expire(event, key, hpx_payload(o), ttl, t->expire_ctx) ? HAPAX_ECALLBACK : 0;
+}
+
+int hpx_terms_get(hapax_cache *c, const hapax_key *key, struct hpx_object *o, hapax_expire_event event,
+		  const hapax_put_options *given, struct hpx_terms *terms)
+{
+	struct hpx_tier *t = c->tier;
+	int rc;
+
+	*terms = (struct hpx_terms){.weight = 1, .ttl_ns = HPX_NEVER};
+	if (!t)
+		return 0;
+	rc = ask_weight(c, key, o, given, &terms->weight);
+	if (rc)
+		return rc;
+	terms->ttl_ns = t->ttl_ns;
+	if (t->jitter > 0 && terms->ttl_ns != HPX_NEVER)
+		terms->ttl_ns = hpx_jitter(terms->ttl_ns, t->jitter, hpx_env_random(c->env));
+	if (given && given->ttl_ns)
+		terms->ttl_ns = given->ttl_ns == HAPAX_ZERO ? 0 : (uint64_t)given->ttl_ns;
+	else if (t->expire)
+		rc = ask_ttl(c, event, key, o, &terms->ttl_ns);
+	if (!rc && t->timers) {
+		terms->timer = hpx_timer_new(c->env);
+		if (!terms->timer)
+			rc = HAPAX_ENOMEM;
+	}
+	if (t->timed)
+		terms->now = hpx_tier_now(c);
+	return rc;
+}
+
+void hpx_terms_drop(hapax_cache *c, struct hpx_terms *terms)
+{
+	if (terms->timer)
+		hpx_timer_free(c->env, terms->timer);
+	terms->timer = NULL;
+}
+
+/* ---- nodes ------------------------------------------------------------------------------------------------------- */
+
+void hpx_node_init(hapax_cache *c, void *e, uint64_t hash, uint32_t pins)
+{
+	struct hpx_node *n = hpx_node_of(c, e);
+
+	n->cache = c;
+	n->entry = e;
+	hpx_init(&n->pins, 1 + pins);
+	n->policy.id = hash;
+	n->policy.weight = 1;
+	hpx_init(&n->deadline, HPX_NEVER);
+	hpx_init(&n->attend, HPX_NEVER);
+}
+
+/* Before it no draw can come out for an early reload: 45 is above -ln(2^-64). */
+static uint64_t early_from(const struct hpx_tier *t, struct hpx_node *n)
+{
+	uint64_t deadline = hpx_load_relaxed(&n->deadline); /* order: NODE.TIME relaxed; as below */
+	double span = 45e3 * t->early * (double)hpx_load_relaxed(&n->load_us);
+
+	return span < (double)deadline ? deadline - (uint64_t)span : 0;
+}
+
+/* order: NODE.TIME relaxed; each is a time on its own, here and below */
+void hpx_node_schedule(hapax_cache *c, struct hpx_node *n)
+{
+	struct hpx_tier *t = c->tier;
+	uint64_t attend = hpx_load_relaxed(&n->deadline), from;
+
+	if (t->refresh_ns != HPX_NEVER) {
+		from = hpx_sat_add(hpx_load_relaxed(&n->written), t->refresh_ns);
+		attend = from < attend ? from : attend;
+	}
+	if (t->early > 0) {
+		from = early_from(t, n);
+		attend = from < attend ? from : attend;
+	}
+	if (t->age_ns != HPX_NEVER && hpx_load_relaxed(&n->flags) & HPX_NODE_RETAINED) {
+		from = hpx_sat_add(hpx_load_relaxed(&n->since), t->age_ns);
+		attend = from < attend ? from : attend;
+	}
+	hpx_store_relaxed(&n->attend, attend);
+}
+
+void hpx_node_terms(hapax_cache *c, struct hpx_node *n, const struct hpx_terms *terms)
+{
+	n->policy.weight = terms->weight;
+	hpx_store_relaxed(&n->load_us, terms->load_us);
+	if (!c->tier->timed && terms->ttl_ns == HPX_NEVER)
+		return;
+	hpx_store_relaxed(&n->written, terms->now);
+	hpx_store_relaxed(&n->used, terms->now);
+	hpx_store_relaxed(&n->since, terms->now);
+	hpx_store_relaxed(&n->deadline, hpx_sat_add(terms->now, terms->ttl_ns));
+	hpx_node_schedule(c, n);
+}
+
+uint64_t hpx_node_end(const struct hpx_tier *t, struct hpx_node *n)
+{
+	uint64_t deadline = hpx_load_relaxed(&n->deadline);
+
+	if (hpx_load_relaxed(&n->flags) & HPX_NODE_NEGATIVE)
+		return deadline;
+	return hpx_sat_add(deadline, t->stale_ns > t->stale_error_ns ? t->stale_ns : t->stale_error_ns);
+}
+
+uint64_t hpx_node_lapse(const struct hpx_tier *t, struct hpx_node *n)
+{
+	uint64_t at = HPX_NEVER, idle;
+
+	if (t->age_ns != HPX_NEVER)
+		at = hpx_sat_add(hpx_load_relaxed(&n->since), t->age_ns);
+	if (t->idle_ns != HPX_NEVER) {
+		idle = hpx_sat_add(hpx_load_relaxed(&n->used), t->idle_ns);
+		at = idle < at ? idle : at;
+	}
+	return at;
+}
+
+/* The lock is taken for the timer, and once more for the arrivals. */
+static void start_timer(hapax_cache *c, struct hpx_node *n, struct hpx_timer *timer)
+{
+	struct hpx_tier *t = c->tier;
+
+	pthread_mutex_lock(&t->lock);
+	timer = hpx_timer_set(c, n, timer);
+	pthread_mutex_unlock(&t->lock);
+	if (timer)
+		hpx_timer_free(c->env, timer);
+}
+
+void hpx_node_installed(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, struct hpx_terms *terms)
+{
+	hpx_tier_admit(c, n, o);
+	if (c->tier->age_ns != HPX_NEVER)
+		hpx_node_schedule(c, n);
+	if (terms->timer)
+		start_timer(c, n, terms->timer);
+	terms->timer = NULL;
+	hpx_tier_settle(c);
+	hpx_tier_tick(c);
+}
+
+void hpx_node_rewritten(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, struct hpx_terms *terms)
+{
+	uint64_t weight = terms->weight;
+
+	terms->weight = n->policy.weight;
+	hpx_node_terms(c, n, terms);
+	if (weight != n->policy.weight)
+		hpx_tier_reweigh(c, n, weight);
+	else
+		hpx_tier_used(c, n);
+	hpx_node_installed(c, n, o, terms);
+}
+
+/* ---- looking ----------------------------------------------------------------------------------------------------- */
+
+bool hpx_node_hidden(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
+{
+	struct hpx_tier *t = c->tier;
+	/* order: NODE.FLAGS relaxed; a flag that is set before publication, and one whose reference the count shows */
+	uint32_t flags = hpx_load_relaxed(&n->flags);
+	uint64_t now;
+
+	if (flags & HPX_NODE_NEGATIVE)
+		return true;
+	if (!t->timed)
+		return false;
+	now = hpx_tier_now(c);
+	if (now >= hpx_node_end(t, n))
+		return true;
+	/* order: OBJECT.COUNT relaxed; the cache and the caller are all who hold it */
+	return flags & HPX_NODE_RETAINED && now >= hpx_node_lapse(t, n) && hpx_load_relaxed(&o->count) >> 16 <= 2;
+}
+
+void hpx_node_expire(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
+{
+	void *e = n->entry;
+	bool mine;
+
+	hpx_read_lock();
+	HPX_STOP("expire.chosen");
+	mine = hpx_cache_claimed(c, e, hpx_cache_claim(c, e));
+	hpx_read_unlock();
+	if (mine)
+		hpx_cache_left(c, e, o, HAPAX_CAUSE_EXPIRED);
+}
+
+/* Retention has ended: the cache lets go. */
+void hpx_tier_lapse(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
+{
+	if (!hpx_tier_take(c, n))
+		return;
+	hpx_cache_count(c, HPX_CACHE_DEMOTIONS, 1);
+	hpx_cache_release(c, o);
+}
+
+/* ---- a hit that is not a plain one ------------------------------------------------------------------------------- */
+
+static int read_expiry(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, uint64_t now)
+{
+	uint64_t deadline = hpx_load_relaxed(&n->deadline), before, ttl = HPX_NEVER;
+	hapax_key key = hpx_table_key(c->table, n->entry);
+	int rc;
+
+	if (deadline != HPX_NEVER)
+		ttl = deadline > now ? deadline - now : 0;
+	before = ttl;
+	rc = ask_ttl(c, HAPAX_EXPIRE_READ, &key, o, &ttl);
+	if (!rc && ttl != before)
+		hpx_node_set_deadline(c, n, hpx_sat_add(now, ttl));
+	return rc;
+}
+
+static int attend(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
+{
+	struct hpx_tier *t = c->tier;
+	uint64_t now = t->timed ? hpx_tier_now(c) : 0;
+	/* order: NODE.FLAGS relaxed; what is done about each of them is decided by an operation on it */
+	uint32_t flags = hpx_load_relaxed(&n->flags);
+	int rc = 0;
+
+	if (t->timed && now >= hpx_node_end(t, n)) {
+		hpx_node_expire(c, n, o);
+		return HPX_FLIGHT_AGAIN;
+	}
+	if (flags & HPX_NODE_NEGATIVE) {
+		if (flags & HPX_NODE_RETAINED)
+			hpx_tier_used(c, n);
+		return HAPAX_NEGATIVE;
+	}
+	if (t->timed && flags & HPX_NODE_RETAINED && now >= hpx_node_lapse(t, n)) {
+		hpx_tier_lapse(c, n, o);
+		return HPX_FLIGHT_AGAIN;
+	}
+	if (t->idle_ns != HPX_NEVER)
+		hpx_store_relaxed(&n->used, now);
+	if (t->retains && !(flags & HPX_NODE_RETAINED)) {
+		hpx_cache_count(c, HPX_CACHE_DEMOTED_HITS, 1);
+		hpx_tier_admit(c, n, o);
+		if (hpx_load_relaxed(&n->flags) & HPX_NODE_RETAINED) {
+			hpx_cache_count(c, HPX_CACHE_READMISSIONS, 1);
+			if (t->timed)
+				hpx_node_schedule(c, n);
+			if (t->timers)
+				start_timer(c, n, NULL);
+		}
+		hpx_tier_settle(c);
+	} else if (t->exact) {
+		hpx_tier_used(c, n);
+	} else if (t->touch_max && __atomic_load_n(&n->policy.touched, __ATOMIC_RELAXED) < t->touch_max) {
+		/* order: NODE.TOUCH relaxed; a hint for the policy */
+		__atomic_fetch_add(&n->policy.touched, 1, __ATOMIC_RELAXED);
+	}
+	if (t->expire)
+		rc = read_expiry(c, n, o, now);
+	return rc;
+}
+
+int hpx_tier_attend(hapax_cache *c, void *e, struct hpx_object *o)
+{
+	struct hpx_node *n = hpx_node_of(c, e);
+	bool pinned = hpx_node_pin(n);
+	int rc = HPX_FLIGHT_AGAIN;
+
+	hpx_read_unlock();
+	if (pinned) {
+		rc = attend(c, n, o);
+		hpx_node_unpin(n);
+	}
+	if (rc)
+		hpx_cache_release(c, o);
+	return rc;
+}
+
+/* Takes out what only a writer may take out: a negative result. */
+static void clear_negative(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
+{
+	void *e = n->entry;
+	bool mine;
+
+	hpx_read_lock();
+	mine = hpx_cache_claimed(c, e, hpx_cache_claim(c, e));
+	hpx_read_unlock();
+	if (mine)
+		hpx_cache_left(c, e, o, HAPAX_CAUSE_REPLACED);
+}
+
+struct hpx_object *hpx_cache_find(hapax_cache *c, uint64_t hash, const hapax_key *key, bool clear, void **e)
+{
+	struct hpx_object *o;
+	struct hpx_node *n;
+	bool negative, over;
+
+	for (;;) {
+		*e = NULL;
+		hpx_read_lock();
+		o = hpx_table_lookup(c->table, hash, key, e);
+		if (!o || !c->tier)
+			return o;
+		n = hpx_node_of(c, *e);
+		/* order: NODE.FLAGS relaxed; set before publication */
+		negative = hpx_load_relaxed(&n->flags) & HPX_NODE_NEGATIVE;
+		over = c->tier->timed && hpx_tier_now(c) >= hpx_node_end(c->tier, n);
+		if (!negative && !over)
+			return o;
+		if (!hpx_node_pin(n))
+			n = NULL;
+		hpx_read_unlock();
+		if (n && over)
+			hpx_node_expire(c, n, o);
+		else if (n && clear)
+			clear_negative(c, n, o);
+		if (n)
+			hpx_node_unpin(n);
+		hpx_cache_release(c, o);
+		if (negative && !over && !clear) {
+			*e = NULL;
+			hpx_read_lock();
+			return NULL;
+		}
+	}
+}
+
+/* ---- time and bounds of one entry -------------------------------------------------------------------------------- */
+
+/* In this order: the deadline is seen by hits; the timer follows. */
+void hpx_node_set_deadline(hapax_cache *c, struct hpx_node *n, uint64_t deadline)
+{
+	hpx_store_relaxed(&n->deadline, deadline);
+	hpx_node_schedule(c, n);
+	if (c->tier->timers)
+		start_timer(c, n, NULL);
+}
+
+/* 0: the present entry, pinned, its object held. */
+static int pin_present(hapax_cache *c, const hapax_key *key, struct hpx_node **n, struct hpx_object **o)
+{
+	uint64_t hash;
+	void *e;
+	int rc = hpx_table_hash(c->table, key, &hash);
+
+	if (rc)
+		return rc;
+	for (;;) {
+		bool pinned;
+
+		*o = hpx_cache_find(c, hash, key, false, &e);
+		if (!*o) {
+			hpx_read_unlock();
+			return HAPAX_MISS;
+		}
+		*n = hpx_node_of(c, e);
+		pinned = hpx_node_pin(*n);
+		hpx_read_unlock();
+		if (pinned)
+			return 0;
+		hpx_cache_release(c, *o);
+	}
+}
+
+int hapax_cache_touch(hapax_cache *cache, hapax_key key)
+{
+	HPX_CACHE_STAY stay = {.cache = NULL};
+	struct hpx_object *o;
+	struct hpx_terms terms;
+	struct hpx_node *n;
+	int rc;
+
+	if (!cache)
+		return HAPAX_ENULL;
+	rc = hpx_cache_stay(&stay, cache, HPX_CACHE_OPEN);
+	if (rc)
+		return rc;
+	if (!cache->tier) {
+		rc = hapax_cache_contains(cache, key);
+		return rc < 0 ? rc : rc ? 0 : HAPAX_MISS;
+	}
+	rc = pin_present(cache, &key, &n, &o);
+	if (rc)
+		return rc;
+	rc = hpx_terms_get(cache, &key, o, HAPAX_EXPIRE_UPDATE,
+			   &(hapax_put_options){HAPAX_PUT_OPTIONS_INIT,
+						.weight = n->policy.weight ? (int64_t)n->policy.weight : HAPAX_ZERO}, &terms);
+	if (!rc)
+		hpx_node_rewritten(cache, n, o, &terms);
+	hpx_terms_drop(cache, &terms);
+	hpx_node_unpin(n);
+	hpx_cache_release(cache, o);
+	return rc;
+}
+
+int hapax_cache_set_ttl(hapax_cache *cache, hapax_key key, int64_t ttl_ns)
+{
+	HPX_CACHE_STAY stay = {.cache = NULL};
+	struct hpx_object *o;
+	struct hpx_node *n;
+	uint64_t now;
+	int rc;
+
+	if (!cache)
+		return HAPAX_ENULL;
+	if (ttl_ns <= 0 && ttl_ns != HAPAX_ZERO)
+		return HAPAX_EOPTION;
+	rc = hpx_cache_stay(&stay, cache, HPX_CACHE_OPEN);
+	if (rc)
+		return rc;
+	if (!cache->tier || !cache->tier->timers)
+		return HAPAX_EOPTION;
+	rc = pin_present(cache, &key, &n, &o);
+	if (rc)
+		return rc;
+	now = hpx_tier_now(cache);
+	hpx_node_set_deadline(cache, n, ttl_ns == INT64_MAX ? HPX_NEVER : ttl_ns == HAPAX_ZERO ? now : hpx_sat_add(now, (uint64_t)ttl_ns));
+	hpx_node_unpin(n);
+	hpx_cache_release(cache, o);
+	hpx_tier_tick(cache);
+	return 0;
+}
+
+int hapax_cache_deadline(hapax_cache *cache, hapax_key key, uint64_t *deadline)
+{
+	HPX_CACHE_STAY stay = {.cache = NULL};
+	struct hpx_object *o;
+	uint64_t hash;
+	void *e;
+	int rc;
+
+	if (!cache || !deadline)
+		return HAPAX_ENULL;
+	*deadline = HAPAX_FOREVER;
+	rc = hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED);
+	if (rc)
+		return rc;
+	rc = hpx_table_hash(cache->table, &key, &hash);
+	if (rc)
+		return rc;
+	o = hpx_cache_find(cache, hash, &key, false, &e);
+	if (o && cache->tier)
+		*deadline = hpx_load_relaxed(&hpx_node_of(cache, e)->deadline);
+	hpx_read_unlock();
+	if (!o)
+		return HAPAX_MISS;
+	hpx_cache_release(cache, o);
+	return 0;
+}
