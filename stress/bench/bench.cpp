@@ -124,33 +124,34 @@ template <template <class> class Subject, class Key> contender storm_of(size_t n
 }
 
 /* W10 */
+const size_t bounded_room = 50000;
+
 template <class Subject> contender bounded_of(const char *name, std::unique_ptr<Subject> subject,
 					      const std::shared_ptr<const zipf_keys> &keys, double seconds,
 					      const std::shared_ptr<std::chrono::nanoseconds> &load)
 {
-	auto p = std::make_shared<bounded<Subject, key_u64>>(std::move(subject), keys);
+	auto p = std::make_shared<bounded<Subject, key_u64>>(std::move(subject), keys, 20 * bounded_room);
 	return {name, [p, seconds, load](unsigned t, uint64_t seed, latencies &l) { return p->run(t, seconds, seed, *load, l); }};
 }
 
 void bounded_rows(const settings &s)
 {
-	const size_t bound = 50000;
-	auto keys = std::make_shared<const zipf_keys>(300000, 0.99, s.seed);
+	auto keys = std::make_shared<const zipf_keys>(300000, 0.99);
 	auto load = std::make_shared<std::chrono::nanoseconds>(0);
 	auto own = [&](const char *name, const hapax_policy *policy) {
-		return bounded_of(name, std::make_unique<hapax_subject<key_u64>>(bound, policy), keys, s.seconds, load);
+		return bounded_of(name, std::make_unique<hapax_subject<key_u64>>(bounded_room, policy), keys, s.seconds, load);
 	};
-	auto peer = std::make_unique<mutex_lru_subject<key_u64>>(bound);
+	auto peer = std::make_unique<mutex_lru_subject<key_u64>>(bounded_room);
 	std::vector<contender> field{
 		own("hapax", hapax_policy_adaptive()), own("hapax (tinylfu)", hapax_policy_tinylfu()),
 		own("hapax (lru)", hapax_policy_lru()),
 		bounded_of(mutex_lru_subject<key_u64>::name(), std::move(peer), keys, s.seconds, load)};
 
 	for (unsigned t : s.threads)
-		compete(s, "w10", "u64", bound, t, field);
+		compete(s, "w10", "u64", bounded_room, t, field);
 	*load = std::chrono::microseconds(20);
 	for (unsigned t : s.threads)
-		compete(s, "w10-20us", "u64", bound, t, field);
+		compete(s, "w10-20us", "u64", bounded_room, t, field);
 }
 
 template <class Key> std::vector<contender> field_hits(size_t n, double seconds)
@@ -222,10 +223,10 @@ std::vector<bar> bars()
 	const row *m = find("w6", "hapax", "u64", 1000000, 1);
 	if (m)
 		list.push_back({"w6 bytes an entry", m->bytes, 52, true});
-	rate("w10 2 threads against the mutex", "w10", "mutex+unordered_map+list", 50000, 2, 3);
+	rate("w10 2 threads against the mutex", "w10", "mutex+unordered_map+list", bounded_room, 2, 3);
 	for (const char *w : {"w10", "w10-20us"}) {
-		const row *one = find(w, "hapax", "u64", 50000, 1), *two = find(w, "hapax", "u64", 50000, 2),
-			  *eight = find(w, "hapax", "u64", 50000, 8);
+		const row *one = find(w, "hapax", "u64", bounded_room, 1), *two = find(w, "hapax", "u64", bounded_room, 2),
+			  *eight = find(w, "hapax", "u64", bounded_room, 8);
 		if (two && eight && two->mops > 0)
 			list.push_back({std::string(w) + " 8 threads against 2", eight->mops / two->mops, 0.9, false});
 		if (one && eight)
