@@ -153,6 +153,7 @@ static void free_parts(hapax_cache *c)
 {
 	hapax_env *env = c->env;
 
+	hpx_computes_fini(&c->computes);
 	hpx_flights_fini(&c->flights);
 	hpx_counters_fini(&c->counters);
 	if (c->tier)
@@ -193,6 +194,7 @@ int hapax_cache_create(hapax_cache **out, const hapax_cache_options *given)
 	configure(c, options);
 	hpx_counters_init(&c->counters, env);
 	hpx_flights_init(&c->flights, env);
+	hpx_computes_init(&c->computes);
 	config = (struct hpx_table_config){
 		.env = env, .keys = options->keys, .capacity = options->capacity, .keep = c->exclusive};
 	rc = hpx_tier_create(&c->tier, env, options);
@@ -416,6 +418,7 @@ void hapax_cache_close(hapax_cache *cache)
 	raise_state(cache, HPX_CACHE_CLOSED);
 	hpx_flight_release_all(&cache->flights, HAPAX_ECLOSED);
 	hpx_event_signal(&cache->event, cache->env);
+	hpx_event_signal(&cache->computes.event, cache->env);
 }
 
 /* This thread is inside user code that this cache runs. */
@@ -488,6 +491,7 @@ static void inherit(hapax_cache *c)
 	void *e;
 
 	hpx_flights_reinit(&c->flights);
+	hpx_computes_reinit(&c->computes);
 	hpx_event_init(&c->event);
 	/* order: CACHE.CALLS relaxed; this is the only thread, and no call of its own is in progress */
 	if (hpx_cache_state(c) != HPX_CACHE_ENDING)

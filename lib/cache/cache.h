@@ -16,6 +16,7 @@
 
 #include <hapax/cache.h>
 
+#include "cache/compute.h"
 #include "flight/flight.h"
 #include "table/table.h"
 
@@ -60,6 +61,7 @@ struct hapax_cache {
 	struct hpx_work *works, *works_last; /* tasks that have not begun; under worker.c's lock */
 	char name[32];
 	struct hpx_flights flights;
+	struct hpx_computes computes;
 	struct hpx_event event;       /* an exclusive instance has gone; a call has left a closed cache */
 	HPX_ATOMIC(struct hapax_cache *) next; /* list of all caches; changed under its lock, read in a forked child */
 	struct hpx_deferred deferred;

@@ -126,7 +126,8 @@ static int take_out(hapax_cache *cache, const hapax_key *key, const void *only, 
 	rc = hpx_table_hash(cache->table, key, &r.hash);
 	if (rc)
 		return rc;
-	if (hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
+	if (hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED) ||
+	    hpx_compute_inside(&cache->computes, &cache->keys, r.hash, key))
 		return HAPAX_MISS;
 	do
 		rc = try_remove(&r, out);
@@ -410,6 +411,8 @@ static int begin(struct putting *p, struct hpx_stay *stay)
 
 	if (!rc)
 		rc = hpx_table_hash(p->cache->table, p->key, &p->hash);
+	if (!rc && hpx_compute_inside(&p->cache->computes, &p->cache->keys, p->hash, p->key))
+		rc = HAPAX_EDEADLK;
 	return rc ? rc : check_object(p->cache, p->object);
 }
 

@@ -206,6 +206,7 @@ static void count_attended(struct hpx_call *call, int rc)
 static int resolve(struct hpx_call *call, struct hpx_object **out)
 {
 	hapax_cache *c = call->cache;
+	bool computing = hpx_compute_inside(&c->computes, &c->keys, call->hash, call->key);
 	int rc;
 
 	do {
@@ -216,6 +217,10 @@ static int resolve(struct hpx_call *call, struct hpx_object **out)
 			return HAPAX_ECLOSED;
 		hpx_read_lock();
 		*out = hpx_table_lookup(c->table, call->hash, call->key, &e);
+		if (!*out && computing) {
+			hpx_read_unlock();
+			return HAPAX_EDEADLK;
+		}
 		if (!*out && e) {
 			rc = wait_for(call, e, seen, out);
 			continue;
@@ -237,7 +242,8 @@ static int resolve(struct hpx_call *call, struct hpx_object **out)
 			missed(call);
 			*out = NULL;
 			/* whoever refuses may have closed the cache */
-			rc = hpx_cache_state(c) == HPX_CACHE_OPEN ? hpx_cache_load(call, out) : HAPAX_ECLOSED;
+			rc = hpx_cache_state(c) != HPX_CACHE_OPEN ? HAPAX_ECLOSED
+			     : computing ? HAPAX_EDEADLK : hpx_cache_load(call, out);
 			if (call->refused)
 				hpx_cache_release(c, call->refused);
 			call->refused = NULL;
