@@ -243,8 +243,8 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_cache_put(hapax_cache *cache, hapax_key key
 typedef struct hapax_put_options {
 	size_t size;    /* sizeof(hapax_put_options) */
 	unsigned flags; /* none yet: 0 */
-	int64_t ttl_ns; /* of this entry; 0: the cache's; HAPAX_ZERO: expired at once */
-	int64_t weight; /* of this entry; 0: the weigher's; HAPAX_ZERO: none */
+	int64_t ttl_ns; /* of this entry; 0: the cache's; HAPAX_ZERO: expired at once. As hapax_cache_set_ttl(): HAPAX_EOPTION */
+	int64_t weight; /* of this entry; 0: the weigher's; HAPAX_ZERO: none. Needs max_weight: else HAPAX_EOPTION */
 } hapax_put_options;
 #define HAPAX_PUT_OPTIONS_INIT .size = sizeof(hapax_put_options)
 
@@ -266,8 +266,9 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_cache_iterate(hapax_cache *cache, hapax_ite
 /* Writes the entry anew: its ttl and its time in the cache begin again. 0, HAPAX_MISS (absent or expired: nothing revives
  * it), key errors, HAPAX_ECLOSED, HAPAX_ECALLBACK (the expire callback, asked with UPDATE). */
 HAPAX_API int hapax_cache_touch(hapax_cache *cache, hapax_key key);
-/* The entry is valid for `ttl_ns` from now (HAPAX_ZERO: it expires now; INT64_MAX: no end). 0, HAPAX_MISS, HAPAX_EOPTION,
- * key errors, HAPAX_ECLOSED. In a cache without time options it becomes the only entry with an end. */
+/* The entry is valid for `ttl_ns` from now (HAPAX_ZERO: it expires now; INT64_MAX: no end). 0, HAPAX_MISS, key errors,
+ * HAPAX_ECLOSED; HAPAX_EOPTION for 0, for other negative values, and in a cache without any option of retention time or
+ * validity, whose hits read no clock (a ttl_ns of INT64_MAX gives entries no end and makes this possible). */
 HAPAX_API int hapax_cache_set_ttl(hapax_cache *cache, hapax_key key, int64_t ttl_ns);
 /* When its validity ends, HAPAX_FOREVER for never: 0 or HAPAX_MISS. Counts nothing, touches nothing. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_deadline(hapax_cache *cache, hapax_key key, uint64_t *deadline);

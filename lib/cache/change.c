@@ -179,8 +179,10 @@ int hapax_cache_pop(hapax_cache *cache, hapax_key key, void **out)
 }
 
 /* In a section. A load is fenced; when it has just been committed its object is taken now. */
-static bool clear_one(hapax_cache *c, void *e, struct hpx_object **o)
+static bool clear_one(hapax_cache *c, void *e, uint32_t era, struct hpx_object **o)
 {
+	if (c->tier && !hpx_era_before(hpx_node_of(c, e), era))
+		return false; /* put during the clear, by a listener perhaps */
 	return *o ? hpx_cache_claimed(c, e, hpx_cache_claim(c, e)) : fence(c, e, o) == 0;
 }
 
@@ -189,16 +191,19 @@ void hapax_cache_clear(hapax_cache *cache)
 	HPX_CACHE_STAY stay = {.cache = NULL};
 	struct hpx_cursor cursor = {0, 0};
 	struct hpx_object *o;
+	uint32_t era = 0;
 	bool mine;
 	void *e;
 
 	if (!cache || hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
 		return;
+	if (cache->tier)
+		era = hpx_era_begin(cache->tier);
 	do {
 		o = NULL;
 		hpx_read_lock();
 		e = hpx_table_next(cache->table, &cursor, true, &o);
-		mine = e && clear_one(cache, e, &o);
+		mine = e && clear_one(cache, e, era, &o);
 		hpx_read_unlock();
 		if (mine)
 			hpx_cache_left(cache, e, o, HAPAX_CAUSE_EXPLICIT);
@@ -313,10 +318,12 @@ static void installed(struct putting *p)
 	struct hpx_node *n;
 
 	hpx_cache_count(c, HPX_CACHE_PUTS, 1);
+	n = c->tier ? hpx_node_of(c, p->record) : NULL;
+	if (n && p->gone)
+		hpx_tier_replace(c, p->gone, n, p->object);
 	say_goodbye(p);
 	if (!c->tier)
 		return;
-	n = hpx_node_of(c, p->record);
 	hpx_node_installed(c, n, p->object, &p->terms);
 	hpx_node_unpin(n);
 }

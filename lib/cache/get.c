@@ -18,6 +18,13 @@ __attribute__((noinline)) static struct hpx_object *find_far(hapax_cache *c, con
 	return hpx_table_lookup(c->table, hash, key, &e);
 }
 
+/* An entry was there, and its object has died. In a managed cache the slow path goes on. */
+__attribute__((noinline, cold)) static struct hpx_object *find_dead(hapax_cache *c, const hapax_key *key, uint64_t hash)
+{
+	hpx_cache_count(c, HPX_CACHE_FAILED_UPGRADES, 1);
+	return c->tier ? NULL : find_far(c, key, hash);
+}
+
 /* This thread's first hit here: makes its place for the hits to come, which a section does not allow. */
 __attribute__((noinline, cold)) static void first_hit(hapax_cache *c)
 {
@@ -62,7 +69,7 @@ static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapa
 		if (HPX_BROKEN(USE_AFTER_UNLOCK))
 			hpx_read_unlock(), hpx_read_lock();
 		if (HPX_UNLIKELY(!o || !hpx_take(o)))
-			o = c->tier ? NULL : find_far(c, key, *hash);
+			o = find_dead(c, key, *hash);
 		else if (c->tier && !(counted ? hpx_tier_hit(c, e, key->size) : !hidden(c, e, o)))
 			undone = o, o = NULL;
 	} else if (far && !c->tier) {

@@ -51,8 +51,8 @@ struct hpx_node {
 	HPX_ATOMIC(struct hpx_timer *) timer; /* its place in the wheel, or NULL */
 	hpx_u32 pins;                         /* records */
 	hpx_u32 load_us;                      /* how long its load took */
+	uint32_t era;                         /* clears before it was made; constant */
 	hpx_u64 written;                      /* when; in caches with time options */
-	hpx_u64 since;                        /* when it came into the tier */
 	hpx_u64 used;                         /* last get or put, with retain_idle */
 	hpx_u64 deadline;                     /* end of validity (of the plain one, without stale times), or HAPAX_FOREVER */
 	hapax_policy_node policy;             /* id, weight: before publication */

@@ -41,7 +41,7 @@ static int check(const hapax_cache_options *o)
 	if (p->flags != HAPAX_POLICY_TOUCH && p->flags != HAPAX_POLICY_RECORD && p->flags != HAPAX_POLICY_EXACT)
 		return HAPAX_EFLAGS;
 	if (!p->create || !p->destroy || !p->add || !p->remove || !p->evict || !p->resize)
-		return HAPAX_ENULL;
+		return HAPAX_EOPTION;
 	if (p->flags == HAPAX_POLICY_TOUCH ? !p->touch_max || p->touch_max > 255 : !p->hit)
 		return HAPAX_EOPTION;
 	return 0;
@@ -115,6 +115,7 @@ int hpx_tier_create(struct hpx_tier **out, hapax_env *env, const hapax_cache_opt
 		t->touch_max = t->policy->flags == HAPAX_POLICY_TOUCH ? t->policy->touch_max : 0;
 		rc = t->policy->create(&t->state, hpx_load_relaxed(&t->bound), hpx_env_allocator(env), t->policy->ctx);
 	}
+	t->asked = t->exact || t->expire;
 	if (rc) {
 		hpx_free(env, t, sizeof(*t), HPX_CACHE_LINE);
 		return rc;

@@ -40,8 +40,6 @@ void hpx_tier_admit(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 		return;
 	}
 	hpx_take_more(o, 1);
-	if (t->timed)
-		hpx_store_relaxed(&n->since, hpx_tier_now(c)); /* order: NODE.TIME relaxed; a time on its own */
 	if (hpx_entry_is_record(n->entry))
 		hpx_add_relaxed(&n->pins, 1); /* order: NODE.PINS relaxed; the caller has one */
 	flags = hpx_load_relaxed(&n->flags); /* order: NODE.FLAGS relaxed; the swap decides */
@@ -215,6 +213,33 @@ bool hpx_tier_take(hapax_cache *c, struct hpx_node *n)
 		finish(c, &b);
 	} while (!taken && b.more);
 	return taken;
+}
+
+bool hpx_tier_replace(hapax_cache *c, struct hpx_node *old, struct hpx_node *fresh, struct hpx_object *o)
+{
+	struct hpx_tier *t = c->tier;
+	struct hpx_object *dropped = NULL;
+	struct batch b = {.n = 0};
+	uint32_t flags = 0;
+
+	if (!t->policy || !t->policy->replace || !fits(t, fresh) || !old->policy.weight || !fresh->policy.weight)
+		return false;
+	pthread_mutex_lock(&t->lock);
+	drain(t, &b);
+	/* order: NODE.FLAGS relaxed; under the lock. acq_rel: against LEFT, as in admit */
+	if (hpx_load_relaxed(&old->flags) & HPX_NODE_LISTED &&
+	    hpx_cas_acq_rel(&fresh->flags, &flags, HPX_NODE_RETAINED | HPX_NODE_LISTED)) {
+		dropped = hpx_node_object(old);
+		hpx_take_more(o, 1);
+		account(t, fresh, true);
+		t->policy->replace(t->state, &old->policy, &fresh->policy);
+		unlist(t, old, false, 0);
+		evict(t, &b);
+	}
+	finish(c, &b);
+	if (dropped)
+		hpx_cache_release(c, dropped);
+	return dropped != NULL;
 }
 
 void hpx_tier_used(hapax_cache *c, struct hpx_node *n)

@@ -29,6 +29,7 @@ struct hpx_tier {
 	bool timed;          /* hits read the clock */
 	bool coarse;         /* the coarse one will do: every duration is a second or more */
 	bool exact;          /* every hit goes to the policy, under the lock */
+	bool asked;          /* no hit is plain: exact, or there is an expire callback */
 	bool recorded;
 	uint64_t idle_ns;    /* durations: HPX_NEVER when unset */
 
@@ -57,6 +58,7 @@ struct hpx_tier {
 	hpx_u64 due;                            /* a hint: nothing is due in the wheel before */
 	struct hpx_wheel wheel;                 /* under the lock */
 	hpx_u32 sweeping;                       /* somebody is in maintain() */
+	hpx_u32 era;                            /* clears so far: what was made in an older one is removed */
 };
 
 /* options.c: checks the options beyond cache.c's, makes the tier if they need one (*out NULL: not). */
@@ -72,6 +74,8 @@ void hpx_tier_admit(hapax_cache *c, struct hpx_node *n, struct hpx_object *o);
 void hpx_tier_settle(hapax_cache *c);
 /* Takes a node out if the cache holds its object: true: that reference is the caller's now. Takes the lock. */
 bool hpx_tier_take(hapax_cache *c, struct hpx_node *n);
+/* `fresh`, published and pinned, was written over `old`, which was claimed: it takes its place in the tier. False: not, admit it. */
+bool hpx_tier_replace(hapax_cache *c, struct hpx_node *old, struct hpx_node *fresh, struct hpx_object *o);
 /* The policy hears of a use: a hit of an exact one, a write of the same object. Takes the lock. */
 void hpx_tier_used(hapax_cache *c, struct hpx_node *n);
 /* The weight of a node changes; then settle(). Takes the lock. */
@@ -114,7 +118,13 @@ struct hpx_terms {
 int hpx_terms_get(hapax_cache *c, const hapax_key *key, struct hpx_object *o, hapax_expire_event event,
 		  const hapax_put_options *given, struct hpx_terms *terms);
 void hpx_terms_drop(hapax_cache *c, struct hpx_terms *terms);
-/* Before publication: writes them into the node of an entry. `keep`: how many pins besides the table's. */
+/* A call that removes everything there is begins: entries of an era before its number are meant. */
+static inline uint32_t hpx_era_begin(struct hpx_tier *t)
+{
+	return hpx_add_relaxed(&t->era, 1) + 1; /* order: TIER.ERA relaxed; entries of concurrent calls may be in either */
+}
+static inline bool hpx_era_before(const struct hpx_node *n, uint32_t era) { return (int32_t)(n->era - era) < 0; }
+/* Before publication: writes them into the node of an entry. `pins`: how many besides the table's. */
 void hpx_node_init(hapax_cache *c, void *e, uint64_t hash, uint32_t pins);
 void hpx_node_terms(hapax_cache *c, struct hpx_node *n, const struct hpx_terms *terms);
 /* After publication, the entry pinned and the object held: starts its timer and retains it. Outside sections and locks. */
@@ -144,7 +154,7 @@ static inline __attribute__((always_inline)) bool hpx_tier_hit(hapax_cache *c, v
 	struct hpx_node *n = hpx_node_at(c, e, key_size);
 
 	/* order: NODE.FLAGS relaxed; whatever is done about it is decided again on the slow path */
-	if (HPX_UNLIKELY((hpx_load_relaxed(&n->flags) & (HPX_NODE_RETAINED | HPX_NODE_NEGATIVE)) != t->plain || t->exact))
+	if (HPX_UNLIKELY((hpx_load_relaxed(&n->flags) & (HPX_NODE_RETAINED | HPX_NODE_NEGATIVE)) != t->plain || t->asked))
 		return false;
 	if (t->touch_max) {
 		/* order: NODE.TOUCH relaxed; a hint for the policy, raised by whoever comes, and lost now and then */

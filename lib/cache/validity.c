@@ -90,6 +90,7 @@ void hpx_node_init(hapax_cache *c, void *e, uint64_t hash, uint32_t pins)
 	n->cache = c;
 	n->entry = e;
 	hpx_init(&n->pins, 1 + pins);
+	n->era = hpx_load_relaxed(&c->tier->era); /* order: TIER.ERA relaxed; as in hpx_era_begin() */
 	n->policy.id = hash;
 	n->policy.weight = 1;
 	hpx_init(&n->deadline, HPX_NEVER);
@@ -119,8 +120,8 @@ void hpx_node_schedule(hapax_cache *c, struct hpx_node *n)
 		from = early_from(t, n);
 		attend = from < attend ? from : attend;
 	}
-	if (t->age_ns != HPX_NEVER && hpx_load_relaxed(&n->flags) & HPX_NODE_RETAINED) {
-		from = hpx_sat_add(hpx_load_relaxed(&n->since), t->age_ns);
+	if (t->age_ns != HPX_NEVER) {
+		from = hpx_sat_add(hpx_load_relaxed(&n->written), t->age_ns);
 		attend = from < attend ? from : attend;
 	}
 	hpx_store_relaxed(&n->attend, attend);
@@ -134,7 +135,6 @@ void hpx_node_terms(hapax_cache *c, struct hpx_node *n, const struct hpx_terms *
 		return;
 	hpx_store_relaxed(&n->written, terms->now);
 	hpx_store_relaxed(&n->used, terms->now);
-	hpx_store_relaxed(&n->since, terms->now);
 	hpx_store_relaxed(&n->deadline, hpx_sat_add(terms->now, terms->ttl_ns));
 	hpx_node_schedule(c, n);
 }
@@ -153,7 +153,7 @@ uint64_t hpx_node_lapse(const struct hpx_tier *t, struct hpx_node *n)
 	uint64_t at = HPX_NEVER, idle;
 
 	if (t->age_ns != HPX_NEVER)
-		at = hpx_sat_add(hpx_load_relaxed(&n->since), t->age_ns);
+		at = hpx_sat_add(hpx_load_relaxed(&n->written), t->age_ns);
 	if (t->idle_ns != HPX_NEVER) {
 		idle = hpx_sat_add(hpx_load_relaxed(&n->used), t->idle_ns);
 		at = idle < at ? idle : at;
@@ -176,8 +176,6 @@ static void start_timer(hapax_cache *c, struct hpx_node *n, struct hpx_timer *ti
 void hpx_node_installed(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, struct hpx_terms *terms)
 {
 	hpx_tier_admit(c, n, o);
-	if (c->tier->age_ns != HPX_NEVER)
-		hpx_node_schedule(c, n);
 	if (terms->timer)
 		start_timer(c, n, terms->timer);
 	terms->timer = NULL;
@@ -282,11 +280,10 @@ static int attend(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 		hpx_store_relaxed(&n->used, now);
 	if (t->retains && !(flags & HPX_NODE_RETAINED)) {
 		hpx_cache_count(c, HPX_CACHE_DEMOTED_HITS, 1);
-		hpx_tier_admit(c, n, o);
+		if (!t->timed || now < hpx_node_lapse(t, n))
+			hpx_tier_admit(c, n, o);
 		if (hpx_load_relaxed(&n->flags) & HPX_NODE_RETAINED) {
 			hpx_cache_count(c, HPX_CACHE_READMISSIONS, 1);
-			if (t->timed)
-				hpx_node_schedule(c, n);
 			if (t->timers)
 				start_timer(c, n, NULL);
 		}
@@ -335,7 +332,8 @@ struct hpx_object *hpx_cache_find(hapax_cache *c, uint64_t hash, const hapax_key
 {
 	struct hpx_object *o;
 	struct hpx_node *n;
-	bool negative, over;
+	bool negative, over, lapsed;
+	uint64_t now;
 
 	for (;;) {
 		*e = NULL;
@@ -346,20 +344,24 @@ struct hpx_object *hpx_cache_find(hapax_cache *c, uint64_t hash, const hapax_key
 		n = hpx_node_of(c, *e);
 		/* order: NODE.FLAGS relaxed; set before publication */
 		negative = hpx_load_relaxed(&n->flags) & HPX_NODE_NEGATIVE;
-		over = c->tier->timed && hpx_tier_now(c) >= hpx_node_end(c->tier, n);
-		if (!negative && !over)
+		now = c->tier->timed ? hpx_tier_now(c) : 0;
+		over = c->tier->timed && now >= hpx_node_end(c->tier, n);
+		lapsed = c->tier->timed && hpx_load_relaxed(&n->flags) & HPX_NODE_RETAINED && now >= hpx_node_lapse(c->tier, n);
+		if (!negative && !over && !lapsed)
 			return o;
 		if (!hpx_node_pin(n))
 			n = NULL;
 		hpx_read_unlock();
 		if (n && over)
 			hpx_node_expire(c, n, o);
+		else if (n && lapsed)
+			hpx_tier_lapse(c, n, o);
 		else if (n && clear)
 			clear_negative(c, n, o);
 		if (n)
 			hpx_node_unpin(n);
 		hpx_cache_release(c, o);
-		if (negative && !over && !clear) {
+		if (negative && !over && !lapsed && !clear) {
 			*e = NULL;
 			hpx_read_lock();
 			return NULL;
