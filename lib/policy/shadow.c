@@ -12,9 +12,9 @@
 /* Ids are hashes, of a user's making perhaps. */
 static uint32_t hash_of(uint64_t id)
 {
-	uint32_t hash = (uint32_t)((id ^ id >> 32) * UINT64_C(0x9e3779b97f4a7c15) >> 32);
-
-	return hash ? hash : 1;
+	id = (id ^ id >> 32) * UINT64_C(0x9e3779b97f4a7c15);
+	id = (id ^ id >> 32) * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+	return id ? (uint32_t)id : 1;
 }
 
 static uint64_t *bucket_of(const struct hpx_shadow *shadow, uint32_t hash)
