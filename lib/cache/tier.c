@@ -117,6 +117,7 @@ struct batch {
 	unsigned n;
 	unsigned demoted;
 	bool more;
+	bool above; /* the bound */
 };
 
 /* Lists what has arrived; what was claimed meanwhile is dropped. */
@@ -170,7 +171,8 @@ static void finish(hapax_cache *c, struct batch *b)
 {
 	struct hpx_tier *t = c->tier;
 
-	b->more = t->pending != NULL || (b->n == HPX_TIER_BATCH && above(t));
+	b->above = above(t);
+	b->more = t->pending != NULL || (b->n == HPX_TIER_BATCH && b->above);
 	pthread_mutex_unlock(&t->lock);
 	if (b->demoted)
 		hpx_cache_count(c, HPX_CACHE_DEMOTIONS, b->demoted);
@@ -182,6 +184,8 @@ void hpx_tier_settle(hapax_cache *c)
 {
 	struct hpx_tier *t = c->tier;
 
+	bool more;
+
 	do {
 		struct batch b = {.n = 0};
 
@@ -190,10 +194,17 @@ void hpx_tier_settle(hapax_cache *c)
 		drain(t, &b);
 		evict(t, &b);
 		finish(c, &b);
-		if (b.more)
-			continue;
+		more = b.more;
 		/* order: TIER.ARRIVAL relaxed; a hint: what is missed here waits for the next call */
-	} while (hpx_load_relaxed(&t->arrivals) != NULL);
+	} while (more || hpx_load_relaxed(&t->arrivals) != NULL);
+}
+
+/* The lock's holder has done something else with it: what came meanwhile, and what it listed, is seen to. */
+static void settle_after(hapax_cache *c, const struct batch *b)
+{
+	/* order: TIER.ARRIVAL relaxed; as in settle */
+	if (b->more || b->above || hpx_load_relaxed(&c->tier->arrivals) != NULL)
+		hpx_tier_settle(c);
 }
 
 bool hpx_tier_take(hapax_cache *c, struct hpx_node *n)
@@ -212,6 +223,7 @@ bool hpx_tier_take(hapax_cache *c, struct hpx_node *n)
 			unlist(t, n, true, 0);
 		finish(c, &b);
 	} while (!taken && b.more);
+	settle_after(c, &b);
 	return taken;
 }
 
@@ -239,6 +251,7 @@ bool hpx_tier_replace(hapax_cache *c, struct hpx_node *old, struct hpx_node *fre
 	finish(c, &b);
 	if (dropped)
 		hpx_cache_release(c, dropped);
+	settle_after(c, &b);
 	return dropped != NULL;
 }
 
@@ -258,6 +271,7 @@ void hpx_tier_used(hapax_cache *c, struct hpx_node *n)
 			__atomic_fetch_add(&n->policy.touched, 1, __ATOMIC_RELAXED);
 	}
 	finish(c, &b);
+	settle_after(c, &b);
 }
 
 void hpx_tier_reweigh(hapax_cache *c, struct hpx_node *n, uint64_t weight)
@@ -287,6 +301,7 @@ void hpx_tier_reweigh(hapax_cache *c, struct hpx_node *n, uint64_t weight)
 		hpx_cache_count(c, HPX_CACHE_DEMOTIONS, 1);
 		hpx_cache_release(c, o);
 	}
+	settle_after(c, &b);
 }
 
 int hapax_cache_set_bound(hapax_cache *cache, int64_t bound)
