@@ -221,7 +221,8 @@ static void judge_cache(struct replay *replay, uint64_t loads)
 		       stats.loads, stats.hits + stats.misses, loads, point->requests);
 }
 
-/* After the cache has gone: what was born has to be freed, within ten seconds. */
+/* After the cache has gone: what was born has to be freed, within ten seconds. Objects that
+ * were made for a load which another thread then ran are born, too. */
 static void judge_end(struct replay *replay, uint64_t loads)
 {
 	const struct timespec pause = {0, 1000000};
@@ -241,7 +242,8 @@ static void judge_end(struct replay *replay, uint64_t loads)
 		hapax_reclaim(replay->env);
 		nanosleep(&pause, NULL);
 	}
-	if (stats.objects_born != loads || stats.objects_destroyed != loads || stats.objects_freed != loads)
+	if (stats.objects_born < loads || stats.objects_destroyed != stats.objects_born ||
+	    stats.objects_freed != stats.objects_born)
 		broken(point, "%" PRIu64 " loads, %" PRIu64 " objects born, %" PRIu64 " destroyed, %" PRIu64 " freed",
 		       loads, stats.objects_born, stats.objects_destroyed, stats.objects_freed);
 	if (hpx_relaxed_get(&replay->alive))
