@@ -305,7 +305,6 @@ static int remove_over(hapax_cache *c, const hapax_key *key, uint64_t hash, cons
 		hpx_cache_release(c, o); /* not the last: the caller has one */
 	if (!mine)
 		return HPX_FLIGHT_AGAIN;
-	hpx_cache_count(c, HPX_CACHE_REMOVALS, 1);
 	hpx_cache_left(c, e, over->object, HAPAX_CAUSE_EXPLICIT);
 	return 0;
 }

@@ -93,7 +93,6 @@ static void account_old(hapax_cache *c, void *e)
 {
 	/* order: TABLE.PUBLISH relaxed; the bit never changes */
 	hpx_cache_claimed(c, e, hpx_load_relaxed(hpx_word(e)) & HPX_W_RECORD);
-	hpx_cache_count(c, HPX_CACHE_REPLACEMENTS, 1);
 }
 
 /* In a section. Only what is to be put over can be displaced: something newer was there beside it. */
@@ -159,6 +158,8 @@ static int replace(hapax_cache *c, const hapax_key *key, uint64_t hash, struct h
 	hpx_read_unlock();
 	if (!in)
 		hpx_record_discard(i.record);
+	else if (c->tier)
+		hpx_tier_replace(c, hpx_node_of(c, over->entry), hpx_node_of(c, i.record), o);
 	if (in || i.displaced)
 		hpx_cache_left(c, over->entry, over->object, HAPAX_CAUSE_REPLACED);
 	if (found)
@@ -186,7 +187,7 @@ int hpx_install_over(hapax_cache *c, const hapax_key *key, uint64_t hash, struct
 		     const struct hpx_over *over, uint32_t load_us)
 {
 	struct hpx_terms terms;
-	int rc = hpx_terms_get(c, key, o, HAPAX_EXPIRE_UPDATE, NULL, &terms);
+	int rc = hpx_terms_get(c, key, o, c->tier ? hpx_node_of(c, over->entry) : NULL, NULL, &terms);
 
 	terms.load_us = load_us;
 	if (!rc)

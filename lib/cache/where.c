@@ -15,6 +15,7 @@ struct look {
 	hapax_cache *cache;
 	struct hpx_stay stay;
 	struct hpx_cursor cursor;
+	uint32_t era; /* managed: what is installed from now on is not meant */
 	struct hpx_object *object;
 	void *entry;
 	bool pinned;
@@ -78,7 +79,7 @@ static enum step next(struct look *l, void *heap, size_t room)
 	} else if (c->tier) {
 		struct hpx_node *n = hpx_node_of(c, l->entry);
 
-		l->pinned = !hpx_node_hidden(c, n, l->object) && hpx_node_pin(n);
+		l->pinned = hpx_era_before(n, l->era) && !hpx_node_hidden(c, n, l->object) && hpx_node_pin(n);
 		step = l->pinned ? STEP_LOOK : STEP_NEXT;
 	} else if (hpx_entry_is_record(l->entry)) {
 		step = copy_key(l, heap, room);
@@ -136,7 +137,6 @@ static bool take_out(struct look *l)
 		hpx_cache_release(c, o);
 	if (!mine)
 		return false;
-	hpx_cache_count(c, HPX_CACHE_REMOVALS, 1);
 	hpx_cache_left(c, e, l->object, HAPAX_CAUSE_EXPLICIT);
 	return true;
 }
@@ -161,6 +161,8 @@ int hapax_cache_remove_where(hapax_cache *cache, int (*match)(const hapax_key *k
 		return HAPAX_ENULL;
 	if (hpx_cache_stay(&l.stay, cache, HPX_CACHE_CLOSED))
 		return 0;
+	if (cache->tier)
+		l.era = hpx_era_begin(cache->tier);
 	while ((step = next_with_room(&l)) == STEP_LOOK || step == STEP_NEXT) {
 		if (step == STEP_LOOK && !hpx_compute_inside(&cache->computes, &cache->keys, l.hash, &l.key)) {
 			rc = ask(&l, match, ctx);
