@@ -212,7 +212,7 @@ TEST(shadows_remember_a_span_and_no_more)
 		CHECK(kept(&shadow, 3 * span + span / 30, 4 * span) > span / 100 * 92);
 		CHECK(kept(&shadow, 0, 4 * span) < span / 15);
 		CHECK_EQ(kept(&shadow, 0, 4 * span), 0);
-		CHECK_EQ(shadow.total, 0);
+		CHECK(shadow.total < span / 20); /* of those that went before their time, from full buckets */
 		hpx_shadow_fini(&shadow);
 		CHECK_EQ(test_allocator_live(&memory), 0);
 	}
