@@ -223,7 +223,6 @@ struct putting {
 	struct hpx_record *record;
 	void *watch;
 	struct hpx_terms terms;
-	bool update;            /* something was there when it was looked */
 	unsigned replaced;      /* unmanaged */
 	struct hpx_node *gone;  /* managed: what was displaced, pinned by the table's pin, the object held */
 };
@@ -305,10 +304,9 @@ static int prepare(struct putting *p)
 }
 
 /* What user code and memory have to say, before anything is changed; asked once, however often the put is tried. */
-static int ask(struct putting *p)
+static int ask(struct putting *p, struct hpx_node *old)
 {
-	return hpx_terms_get(p->cache, p->key, p->object, p->update ? HAPAX_EXPIRE_UPDATE : HAPAX_EXPIRE_CREATE, p->given,
-			     &p->terms);
+	return hpx_terms_get(p->cache, p->key, p->object, old, p->given, &p->terms);
 }
 
 /* The record is in. */
@@ -402,11 +400,10 @@ static int rewrite(struct putting *p, struct hpx_node *n)
 {
 	int rc = 0;
 
-	if (!p->cache->tier)
-		return 0;
-	p->update = true;
-	rc = ask(p);
-	if (!rc && n)
+	if (!n)
+		return p->cache->tier ? HPX_FLIGHT_AGAIN : 0;
+	rc = ask(p, n);
+	if (!rc)
 		hpx_node_rewritten(p->cache, n, p->object, &p->terms);
 	hpx_terms_drop(p->cache, &p->terms);
 	return rc;
@@ -434,12 +431,11 @@ static int put(struct putting *p)
 	do {
 		found = present(p, &n);
 		same = found == p->object;
-		p->update = found != NULL;
 		rc = HAPAX_MISS;
 		if (same) {
 			rc = rewrite(p, n);
 		} else if (!(found && c->exclusive)) {
-			rc = ask(p);
+			rc = ask(p, n);
 			if (n)
 				hpx_node_unpin(n);
 			n = NULL;
@@ -514,7 +510,7 @@ int hapax_cache_get_or_put(hapax_cache *cache, hapax_key key, void *object, void
 			hpx_node_unpin(n);
 		rc = HAPAX_MISS;
 		if (!found) {
-			rc = ask(&p);
+			rc = ask(&p, NULL);
 			if (!rc)
 				rc = install(&p, HPX_PUT_ABSENT, &found);
 			hpx_terms_drop(cache, &p.terms);

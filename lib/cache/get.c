@@ -233,7 +233,7 @@ static int resolve(struct hpx_call *call, struct hpx_object **out)
 			continue;
 		}
 		if (*out && c->tier) {
-			rc = hpx_tier_attend(c, e, *out);
+			rc = hpx_tier_attend(c, e, *out, !call->missed);
 			if (rc) {
 				*out = NULL;
 				count_attended(call, rc);
@@ -348,7 +348,7 @@ static int look_closer(hapax_cache *c, const hapax_key *key, uint64_t hash, bool
 		hpx_read_lock();
 		o = hpx_table_lookup(c->table, hash, key, &e);
 		if (o && counted) {
-			rc = hpx_tier_attend(c, e, o);
+			rc = hpx_tier_attend(c, e, o, true);
 		} else {
 			rc = !o || hidden(c, e, o) ? HAPAX_MISS : 0;
 			hpx_read_unlock();

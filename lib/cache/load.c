@@ -360,7 +360,7 @@ static int judge(struct load *l, int result)
 	if (l->record)
 		rc = accept_made(l);
 	if (!rc && l->cache->tier) {
-		rc = hpx_terms_get(l->cache, l->call->key, l->object, HAPAX_EXPIRE_CREATE, NULL, &l->terms);
+		rc = hpx_terms_get(l->cache, l->call->key, l->object, NULL, NULL, &l->terms);
 		l->terms.load_us = l->spent_us;
 	}
 	return rc;

@@ -39,6 +39,7 @@ struct hpx_tier {
 	uint64_t age_ns, ttl_ns, negative_ns, refresh_ns;
 	uint64_t stale_ns, stale_error_ns, backoff_ns, backoff_max_ns; /* 0 when unset */
 	double jitter, early;
+	struct hpx_backoff *backoff; /* NULL: none */
 	const hapax_policy *policy; /* NULL: no bound */
 	void *state;
 	hapax_weigh_fn weigh;
@@ -114,8 +115,9 @@ struct hpx_terms {
 	uint32_t load_us;
 };
 /* Outside locks: weight, validity and timer of `o` under `key`: 0, HAPAX_EWEIGHT, HAPAX_ECALLBACK, HAPAX_ENOMEM.
- * `given` (may be NULL) overrides. Undone by hpx_terms_drop(). */
-int hpx_terms_get(hapax_cache *c, const hapax_key *key, struct hpx_object *o, hapax_expire_event event,
+ * `old`, pinned: the node that is written over, NULL: none, the entry is created. `given` (may be NULL) overrides. Undone by
+ * hpx_terms_drop(). */
+int hpx_terms_get(hapax_cache *c, const hapax_key *key, struct hpx_object *o, struct hpx_node *old,
 		  const hapax_put_options *given, struct hpx_terms *terms);
 void hpx_terms_drop(hapax_cache *c, struct hpx_terms *terms);
 /* A call that removes everything there is begins: entries of an era before its number are meant. */
@@ -186,8 +188,9 @@ static inline __attribute__((always_inline)) bool hpx_tier_hit(hapax_cache *c, v
 /*
  * In a section, which it leaves: `e` is present, `o` is held by the caller. 0: it is the answer, and counts as used;
  * HPX_FLIGHT_AGAIN: it was not, look again; HAPAX_NEGATIVE; HAPAX_ECALLBACK. Other than 0: `o` was released.
+ * `hit`: it counts as one, and the expire callback is asked.
  */
-int hpx_tier_attend(hapax_cache *c, void *e, struct hpx_object *o);
+int hpx_tier_attend(hapax_cache *c, void *e, struct hpx_object *o, bool hit);
 
 /*
  * Outside sections; returns inside one. The valid present entry of the key with its object held, or NULL with *e as

@@ -45,7 +45,15 @@ static int ask_ttl(hapax_cache *c, hapax_expire_event event, const hapax_key *ke
 	return t->expire(event, key, hpx_payload(o), ttl, t->expire_ctx) ? HAPAX_ECALLBACK : 0;
 }
 
-int hpx_terms_get(hapax_cache *c, const hapax_key *key, struct hpx_object *o, hapax_expire_event event,
+/* What is left of an entry's validity. */
+static uint64_t left(struct hpx_node *n, uint64_t now)
+{
+	uint64_t deadline = hpx_load_relaxed(&n->deadline); /* order: NODE.TIME relaxed; as below */
+
+	return deadline == HPX_NEVER ? HPX_NEVER : deadline > now ? deadline - now : 0;
+}
+
+int hpx_terms_get(hapax_cache *c, const hapax_key *key, struct hpx_object *o, struct hpx_node *old,
 		  const hapax_put_options *given, struct hpx_terms *terms)
 {
 	struct hpx_tier *t = c->tier;
@@ -57,20 +65,22 @@ int hpx_terms_get(hapax_cache *c, const hapax_key *key, struct hpx_object *o, ha
 	rc = ask_weight(c, key, o, given, &terms->weight);
 	if (rc)
 		return rc;
+	if (t->timed)
+		terms->now = hpx_tier_now(c);
 	terms->ttl_ns = t->ttl_ns;
 	if (t->jitter > 0 && terms->ttl_ns != HPX_NEVER)
 		terms->ttl_ns = hpx_jitter(terms->ttl_ns, t->jitter, hpx_env_random(c->env));
 	if (given && given->ttl_ns)
 		terms->ttl_ns = given->ttl_ns == HAPAX_ZERO ? 0 : (uint64_t)given->ttl_ns;
-	else if (t->expire)
-		rc = ask_ttl(c, event, key, o, &terms->ttl_ns);
+	else if (t->expire && old)
+		terms->ttl_ns = left(old, terms->now);
+	if (t->expire && !(given && given->ttl_ns))
+		rc = ask_ttl(c, old ? HAPAX_EXPIRE_UPDATE : HAPAX_EXPIRE_CREATE, key, o, &terms->ttl_ns);
 	if (!rc && t->timers) {
 		terms->timer = hpx_timer_new(c->env);
 		if (!terms->timer)
 			rc = HAPAX_ENOMEM;
 	}
-	if (t->timed)
-		terms->now = hpx_tier_now(c);
 	return rc;
 }
 
@@ -242,20 +252,17 @@ void hpx_tier_lapse(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 
 static int read_expiry(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, uint64_t now)
 {
-	uint64_t deadline = hpx_load_relaxed(&n->deadline), before, ttl = HPX_NEVER;
+	uint64_t ttl = left(n, now), before = ttl;
 	hapax_key key = hpx_table_key(c->table, n->entry);
 	int rc;
 
-	if (deadline != HPX_NEVER)
-		ttl = deadline > now ? deadline - now : 0;
-	before = ttl;
 	rc = ask_ttl(c, HAPAX_EXPIRE_READ, &key, o, &ttl);
 	if (!rc && ttl != before)
 		hpx_node_set_deadline(c, n, hpx_sat_add(now, ttl));
 	return rc;
 }
 
-static int attend(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
+static int attend(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, bool hit)
 {
 	struct hpx_tier *t = c->tier;
 	uint64_t now = t->timed ? hpx_tier_now(c) : 0;
@@ -294,12 +301,12 @@ static int attend(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 		/* order: NODE.TOUCH relaxed; a hint for the policy */
 		__atomic_fetch_add(&n->policy.touched, 1, __ATOMIC_RELAXED);
 	}
-	if (t->expire)
+	if (t->expire && hit)
 		rc = read_expiry(c, n, o, now);
 	return rc;
 }
 
-int hpx_tier_attend(hapax_cache *c, void *e, struct hpx_object *o)
+int hpx_tier_attend(hapax_cache *c, void *e, struct hpx_object *o, bool hit)
 {
 	struct hpx_node *n = hpx_node_of(c, e);
 	bool pinned = hpx_node_pin(n);
@@ -307,7 +314,7 @@ int hpx_tier_attend(hapax_cache *c, void *e, struct hpx_object *o)
 
 	hpx_read_unlock();
 	if (pinned) {
-		rc = attend(c, n, o);
+		rc = attend(c, n, o, hit);
 		hpx_node_unpin(n);
 	}
 	if (rc)
@@ -426,7 +433,7 @@ int hapax_cache_touch(hapax_cache *cache, hapax_key key)
 	rc = pin_present(cache, &key, &n, &o);
 	if (rc)
 		return rc;
-	rc = hpx_terms_get(cache, &key, o, HAPAX_EXPIRE_UPDATE,
+	rc = hpx_terms_get(cache, &key, o, n,
 			   &(hapax_put_options){HAPAX_PUT_OPTIONS_INIT,
 						.weight = n->policy.weight ? (int64_t)n->policy.weight : HAPAX_ZERO}, &terms);
 	if (!rc)

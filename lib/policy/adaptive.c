@@ -174,7 +174,8 @@ static hapax_policy_node *adaptive_evict(void *state)
 	set_limits(a);
 	a->full = true;
 	for (unsigned step = 0;; step++) {
-		bool from_small = small->count && ((double)small->weight > a->small || !main->count);
+		/* the last of the small queue may have come just now: it stays while there is anything else */
+		bool from_small = !main->count || (small->count > 1 && (double)small->weight > a->small);
 		struct hpx_list *from = from_small ? small : main;
 		hapax_policy_node *node = from->oldest;
 		unsigned count;
