@@ -14,7 +14,9 @@
  */
 #include <errno.h>
 
+#include "cache/request.h"
 #include "cache/tier.h"
+#include "cache/worker.h"
 
 _Static_assert(HPX_FLIGHT_LOADING == HPX_W_LOADING && HPX_FLIGHT_WAITED == HPX_W_WAITED, "one word, two layers");
 _Static_assert(HPX_CACHE_COUNTERS <= HPX_COUNTERS_MAX, "counters");
@@ -138,6 +140,8 @@ static void configure(hapax_cache *c, const hapax_cache_options *o)
 	c->type = o->type;
 	c->load = o->load;
 	c->make = o->make;
+	c->start = o->start;
+	c->executor = o->executor;
 	c->arg = o->arg;
 	c->keys = o->keys;
 	c->leak = o->leak;
@@ -155,6 +159,7 @@ static void free_parts(hapax_cache *c)
 
 	hpx_computes_fini(&c->computes);
 	hpx_flights_fini(&c->flights);
+	hpx_async_fini(c);
 	hpx_counters_fini(&c->counters);
 	if (c->tier)
 		hpx_tier_free(c->tier, env);
@@ -194,6 +199,7 @@ int hapax_cache_create(hapax_cache **out, const hapax_cache_options *given)
 	configure(c, options);
 	hpx_counters_init(&c->counters, env);
 	hpx_flights_init(&c->flights, env);
+	hpx_async_init(c);
 	hpx_computes_init(&c->computes);
 	config = (struct hpx_table_config){
 		.env = env, .keys = options->keys, .capacity = options->capacity, .keep = c->exclusive};
@@ -416,6 +422,7 @@ void hapax_cache_close(hapax_cache *cache)
 	if (!cache || hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
 		return;
 	raise_state(cache, HPX_CACHE_CLOSED);
+	hpx_work_drop(cache);
 	hpx_flight_release_all(&cache->flights, HAPAX_ECLOSED);
 	hpx_event_signal(&cache->event, cache->env);
 	hpx_event_signal(&cache->computes.event, cache->env);
@@ -441,6 +448,7 @@ void hapax_cache_destroy(hapax_cache *cache)
 		return;
 	hapax_cache_close(cache);
 	raise_state(cache, HPX_CACHE_ENDING);
+	hpx_tokens_end(cache);
 	if (inside(cache)) {
 		hpx_cache_leave(cache);
 		errno = saved;
@@ -493,6 +501,8 @@ static void inherit(hapax_cache *c)
 	hpx_flights_reinit(&c->flights);
 	hpx_computes_reinit(&c->computes);
 	hpx_event_init(&c->event);
+	hpx_async_inherit(c);
+	hpx_work_drop(c);
 	/* order: CACHE.CALLS relaxed; this is the only thread, and no call of its own is in progress */
 	if (hpx_cache_state(c) != HPX_CACHE_ENDING)
 		hpx_init(&c->calls, 1);
@@ -552,6 +562,12 @@ static void child(void)
 	/* order: -> CACHE.LIST acquire */
 	for (c = hpx_load_acquire(&all); c; c = hpx_load_acquire(&c->next))
 		inherit(c);
+	/* Now that all of them are in order: user code. It may end caches. */
+	do {
+		c = hpx_load_acquire(&all);
+		while (c && !hpx_async_tell(c))
+			c = hpx_load_acquire(&c->next);
+	} while (c);
 }
 
 __attribute__((constructor)) static void register_child(void)

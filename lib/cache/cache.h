@@ -34,9 +34,26 @@ enum {
 
 enum hpx_cache_state { HPX_CACHE_OPEN, HPX_CACHE_CLOSED, HPX_CACHE_ENDING };
 
+/* A list that is whole in the copy that a forked child has of it: going forward, each change is one store. */
+struct hpx_member {
+	HPX_ATOMIC(struct hpx_member *) next;
+	struct hpx_member *prev;
+};
+
+/* async.c, token.c: what is under way without a thread's stack. */
+struct hpx_async {
+	pthread_mutex_t lock;
+	struct hpx_member requests; /* whose done() has not been called; changed under the lock */
+	struct hpx_member *orphans; /* in a forked child: the parent's, to be told */
+	struct hpx_member loads;    /* tokens that nobody has claimed; likewise */
+	bool ended;                 /* under the lock: no more of them */
+};
+
 #define HPX_CACHE_FINISHED (UINT64_C(1) << 62) /* in `calls`: nobody comes in any more */
 
 struct hpx_tier;
+struct hpx_request;
+struct hpx_sink;
 
 struct hapax_cache {
 	/* what a hit reads */
@@ -53,6 +70,7 @@ struct hapax_cache {
 	struct hpx_class *class; /* of objects loaded in place; NULL: the cache has no type */
 	hapax_load_fn load;
 	hapax_make_fn make;
+	hapax_start_fn start;
 	void *arg;
 	hapax_key_ops keys;
 	void (*leak)(const hapax_key *key, void *object, const char *type, uint64_t count, bool inherited, void *ctx);
@@ -61,6 +79,7 @@ struct hapax_cache {
 	struct hpx_work *works, *works_last; /* tasks that have not begun; under worker.c's lock */
 	char name[32];
 	struct hpx_flights flights;
+	struct hpx_async async;
 	struct hpx_computes computes;
 	struct hpx_event event;       /* an exclusive instance has gone; a call has left a closed cache */
 	HPX_ATOMIC(struct hapax_cache *) next; /* list of all caches; changed under its lock, read in a forked child */
@@ -126,7 +145,10 @@ struct hpx_call {
 	uint64_t held;     /* of the wait for an exclusive instance that is held */
 	hapax_load_fn load;
 	hapax_make_fn make;
+	hapax_start_fn start;
 	void *arg;
+	const struct hpx_sink *sink; /* not NULL: an asynchronous get, which never waits */
+	struct hpx_request *request; /* the call's own until it is enlisted */
 	bool (*refuse)(void *object, void *arg);
 	void *refuse_arg;
 	struct hpx_object *refused; /* held: what was present and will not do */
@@ -135,6 +157,24 @@ struct hpx_call {
 	struct hpx_error_box *box;
 	struct hpx_outcome outcome; /* of the last wait or load; what is left in it at the end is disposed of */
 };
+
+/* An asynchronous get's request is enlisted: done() has been or will be called. */
+#define HPX_CALL_PENDING 102
+
+/* get.c: 0 and the object, with a reference; HPX_CALL_PENDING; or what the get returns. */
+int hpx_cache_resolve(struct hpx_call *call, struct hpx_object **out);
+/* Also when the thread vanishes: nothing that a wait or a load left in the call stays behind. */
+void hpx_call_end(struct hpx_call *call);
+/* The call's wait is over, or its load: what is to be made of its outcome. As hpx_cache_resolve(), or HPX_FLIGHT_AGAIN. */
+int hpx_call_outcome(struct hpx_call *call, struct hpx_object **out);
+/* Counts the call's miss, once. */
+void hpx_call_missed(struct hpx_call *call);
+/* Counts its wait, once. */
+void hpx_call_waited(struct hpx_call *call);
+static inline bool hpx_call_can_load(const struct hpx_call *call)
+{
+	return call->load || call->make || call->start;
+}
 
 /* load.c: the key was missing, or its object refused: 0 and the object with a reference; HPX_FLIGHT_AGAIN: look again; or an error. */
 int hpx_cache_load(struct hpx_call *call, struct hpx_object **out);

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 
+#include "cache/request.h"
 #include "cache/tier.h"
 #include "table/lookup.h"
 
@@ -109,8 +110,7 @@ int hapax_cache_get(hapax_cache *cache, hapax_key key, void **out)
 
 /* ---- the slow path ----------------------------------------------------------------------------------------------- */
 
-/* Also when the thread vanishes: nothing that a wait or a load left in the call stays behind. */
-static void call_end(struct hpx_call *call)
+void hpx_call_end(struct hpx_call *call)
 {
 	if (call->refused)
 		hpx_cache_release(call->cache, call->refused);
@@ -118,23 +118,44 @@ static void call_end(struct hpx_call *call)
 		hpx_cache_release(call->cache, call->outcome.object);
 	hapax_load_error_drop(&call->outcome.error);
 	hpx_error_box_free(call->box);
+	hpx_request_free(call->request);
 	hpx_cache_stay_end(&call->stay);
 }
 
-static void joined(void *ctx)
+void hpx_call_waited(struct hpx_call *call)
 {
-	struct hpx_call *call = ctx;
-
 	if (!call->waited)
 		hpx_cache_count(call->cache, HPX_CACHE_WAITS, 1);
 	call->waited = true;
 }
 
-static void missed(struct hpx_call *call)
+static void joined(void *ctx)
+{
+	hpx_call_waited(ctx);
+}
+
+void hpx_call_missed(struct hpx_call *call)
 {
 	if (!call->missed)
 		hpx_cache_count(call->cache, HPX_CACHE_MISSES, 1);
 	call->missed = true;
+}
+
+int hpx_call_outcome(struct hpx_call *call, struct hpx_object **out)
+{
+	int rc = call->outcome.status;
+
+	if (rc == HAPAX_EABANDONED && hpx_call_can_load(call))
+		return HPX_FLIGHT_AGAIN;
+	if (rc == HPX_FLIGHT_DROPPED)
+		return HAPAX_EABANDONED;
+	if (rc == 0) {
+		*out = call->outcome.object;
+		call->outcome.object = NULL;
+		if (HPX_BROKEN(WAITER_EARLY))
+			hpx_take_more(*out, 1);
+	}
+	return rc;
 }
 
 /* In a section, which it leaves: `e` is LOADING. HPX_FLIGHT_AGAIN: look again. */
@@ -146,25 +167,17 @@ static int join(struct hpx_call *call, void *e, struct hpx_object **out)
 		.joined = joined,
 		.ctx = call,
 	};
-	int rc;
 
+	if (call->sink)
+		return hpx_request_join(call, e);
 	if (call->wants_error && !call->box) {
 		hpx_read_unlock();
 		call->box = hpx_error_box_new(call->cache->env);
 		return call->box ? HPX_FLIGHT_AGAIN : HAPAX_ENOMEM;
 	}
 	hpx_flight_join(&call->cache->flights, e, hpx_word(e), &how, &call->outcome);
-	missed(call);
-	rc = call->outcome.status;
-	if (rc == HAPAX_EABANDONED && (call->load || call->make))
-		return HPX_FLIGHT_AGAIN;
-	if (rc == 0) {
-		*out = call->outcome.object;
-		call->outcome.object = NULL;
-		if (HPX_BROKEN(WAITER_EARLY))
-			hpx_take_more(*out, 1);
-	}
-	return rc;
+	hpx_call_missed(call);
+	return hpx_call_outcome(call, out);
 }
 
 /* In a section, which it leaves: nothing live under the key, but `e` is in the way. */
@@ -175,8 +188,13 @@ static int wait_for(struct hpx_call *call, void *e, uint32_t seen, struct hpx_ob
 
 	if ((word & (HPX_W_LOADING | HPX_W_GONE)) == HPX_W_LOADING)
 		return join(call, e, out);
+	if (call->cache->exclusive && call->sink) {
+		hpx_read_unlock();
+		hpx_call_missed(call);
+		return HAPAX_EBUSY;
+	}
 	if (call->cache->exclusive) {
-		missed(call);
+		hpx_call_missed(call);
 		return hpx_exclusive_wait(call->cache, e, seen, call->deadline, call->held);
 	}
 	hpx_read_unlock();
@@ -210,7 +228,7 @@ static void count_attended(struct hpx_call *call, int rc)
 		hpx_cache_count(call->cache, HPX_CACHE_NEGATIVE_HITS, 1);
 }
 
-static int resolve(struct hpx_call *call, struct hpx_object **out)
+int hpx_cache_resolve(struct hpx_call *call, struct hpx_object **out)
 {
 	hapax_cache *c = call->cache;
 	bool computing = hpx_compute_inside(&c->computes, &c->keys, call->hash, call->key);
@@ -243,10 +261,10 @@ static int resolve(struct hpx_call *call, struct hpx_object **out)
 			hpx_read_unlock();
 		}
 		if (!*out) {
-			missed(call);
+			hpx_call_missed(call);
 			rc = hpx_cache_load(call, out);
 		} else if (refused(call, *out)) {
-			missed(call);
+			hpx_call_missed(call);
 			*out = NULL;
 			/* whoever refuses may have closed the cache */
 			rc = hpx_cache_state(c) != HPX_CACHE_OPEN ? HAPAX_ECLOSED
@@ -266,7 +284,7 @@ static int resolve(struct hpx_call *call, struct hpx_object **out)
 __attribute__((noinline)) static int get_slow(hapax_cache *c, const hapax_key *key, uint64_t hash,
 					      const hapax_get_options *options, void **out)
 {
-	__attribute__((cleanup(call_end))) struct hpx_call call = {
+	__attribute__((cleanup(hpx_call_end))) struct hpx_call call = {
 		.cache = c,
 		.key = key,
 		.hash = hash,
@@ -274,6 +292,7 @@ __attribute__((noinline)) static int get_slow(hapax_cache *c, const hapax_key *k
 		.held = HAPAX_NO_WAIT,
 		.load = c->load,
 		.make = c->make,
+		.start = c->start,
 		.arg = c->arg,
 	};
 	struct hpx_object *o = NULL;
@@ -289,10 +308,11 @@ __attribute__((noinline)) static int get_slow(hapax_cache *c, const hapax_key *k
 		if (options->load || options->make) {
 			call.load = options->load;
 			call.make = options->make;
+			call.start = NULL;
 			call.arg = options->arg;
 		}
 	}
-	rc = resolve(&call, &o);
+	rc = hpx_cache_resolve(&call, &o);
 	if (rc == 0) {
 		*out = hpx_payload(o);
 	} else if (rc == HAPAX_ELOADER && options && options->error) {

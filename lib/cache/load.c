@@ -14,25 +14,11 @@
  * Guarantees: after publication the load ends in exactly one of commit, fail, abandon, whatever way the loader is left
  * (longjmp is forbidden). What was fenced (GONE before the landing) is handed out and never installed.
  */
-#include "cache/tier.h"
-
-struct load {
-	struct hpx_call *call;
-	hapax_cache *cache;
-	struct hpx_frame frame;
-	void *entry;
-	struct hpx_object *object; /* in place: from the beginning; made: what the loader gave */
-	struct hpx_record *record; /* NULL: in place */
-	void *watch;               /* exclusive, made */
-	uint64_t begun;
-	uint32_t spent_us;
-	struct hpx_terms terms;    /* managed: asked after the loader, before the commit */
-	bool running;              /* the loader is on the stack */
-};
+#include "cache/load.h"
 
 /* ---- publishing -------------------------------------------------------------------------------------------------- */
 
-static int create_in_place(struct load *l)
+static int create_in_place(struct hpx_load *l)
 {
 	struct hpx_call *call = l->call;
 	hapax_cache *c = l->cache;
@@ -49,7 +35,7 @@ static int create_in_place(struct load *l)
 	return 0;
 }
 
-static int create_record(struct load *l)
+static int create_record(struct hpx_load *l)
 {
 	struct hpx_call *call = l->call;
 	int rc;
@@ -76,7 +62,7 @@ static void release_unloaded(hapax_cache *c, struct hpx_object *o)
  * The entry was not put, but readers may have come across it: gone after a grace period. GONE together with LOADING
  * says that its key was never stored (cache.c: key_freed).
  */
-static void unpublish(struct load *l)
+static void unpublish(struct hpx_load *l)
 {
 	/* order: ENTRY.GONE relaxed; nobody else changes the word of an entry that was never put */
 	hpx_or_relaxed(hpx_word(l->entry), HPX_W_GONE);
@@ -111,12 +97,12 @@ static void displace(struct hpx_call *call)
 }
 
 /* 0: published, load it. HPX_FLIGHT_AGAIN: look again. A live object in *found: use that. */
-static int publish(struct load *l, struct hpx_object **found)
+static int publish(struct hpx_load *l, struct hpx_object **found)
 {
 	struct hpx_call *call = l->call;
 	enum hpx_put_result result;
 	void *other = NULL;
-	int rc = call->make ? create_record(l) : create_in_place(l);
+	int rc = call->load ? create_in_place(l) : create_record(l);
 
 	if (rc)
 		return rc;
@@ -130,12 +116,38 @@ static int publish(struct load *l, struct hpx_object **found)
 	return result == HPX_PUT_NOMEM ? HAPAX_ENOMEM : HPX_FLIGHT_AGAIN;
 }
 
-/* Counts the time in the loader. By a clock that went back it took none. */
-static void count_time(struct load *l)
+int hpx_load_publish(struct hpx_load *l)
+{
+	struct hpx_object *found = NULL;
+	int rc;
+
+	HPX_STOP("get.miss");
+	rc = publish(l, &found);
+	if (!found)
+		return rc;
+	/* came between the miss and the registration: looked at again, as the caller may refuse it */
+	hpx_cache_release(l->cache, found);
+	return HPX_FLIGHT_AGAIN;
+}
+
+static bool timed(hapax_cache *c)
+{
+	return c->stats || (c->tier && c->tier->timed);
+}
+
+void hpx_load_begin(struct hpx_load *l)
+{
+	hpx_cache_count(l->cache, HPX_CACHE_LOADS, 1);
+	if (timed(l->cache))
+		l->begun = hpx_env_now_coarse(l->cache->env);
+}
+
+/* Counts the time of the load. By a clock that went back it took none. */
+static void count_time(struct hpx_load *l)
 {
 	uint64_t now;
 
-	if (!l->cache->stats && !(l->cache->tier && l->cache->tier->timed))
+	if (!timed(l->cache))
 		return;
 	now = hpx_env_now_coarse(l->cache->env);
 	l->spent_us = now > l->begun ? (uint32_t)((now - l->begun) / 1000) : 0;
@@ -145,7 +157,7 @@ static void count_time(struct load *l)
 /* ---- the three ends ---------------------------------------------------------------------------------------------- */
 
 /* What FENCED_UNREGISTERS makes of a fenced load's end: the key is cleared, whoever is there by now. */
-static void unregister(struct load *l)
+static void unregister(struct hpx_load *l)
 {
 	hapax_cache *c = l->cache;
 	struct hpx_object *o;
@@ -161,7 +173,7 @@ static void unregister(struct load *l)
 }
 
 /* What a managed cache has to do about a loaded value, once those who waited for it have been woken. */
-static void commit_managed(struct load *l, bool fenced)
+static void commit_managed(struct hpx_load *l, bool fenced)
 {
 	hapax_cache *c = l->cache;
 	struct hpx_node *n = hpx_node_of(c, l->entry);
@@ -186,7 +198,7 @@ static void commit_managed(struct load *l, bool fenced)
 }
 
 /* The object is installed unless it was fenced; in both cases all who waited get it. */
-static void commit(struct load *l)
+static void commit(struct hpx_load *l)
 {
 	hapax_cache *c = l->cache;
 	struct hpx_landing landing;
@@ -216,7 +228,7 @@ static void commit(struct load *l)
 }
 
 /* Nothing is stored: whoever waited gets `status`. What was loaded, if anything, is the caller's to release. */
-static void fail(struct load *l, int status, hapax_load_error *error)
+static void fail(struct hpx_load *l, int status, hapax_load_error *error)
 {
 	hapax_cache *c = l->cache;
 	struct hpx_landing landing;
@@ -241,7 +253,7 @@ static void fail(struct load *l, int status, hapax_load_error *error)
 }
 
 /* No value, and that is remembered: the entry stays, with a stand-in for an object. False: it could not be. */
-static bool remember(struct load *l)
+static bool remember(struct hpx_load *l)
 {
 	hapax_cache *c = l->cache;
 	struct hpx_terms terms = {.weight = 1, .ttl_ns = c->tier ? c->tier->negative_ns : HPX_NEVER};
@@ -284,34 +296,40 @@ static bool remember(struct load *l)
 	return true;
 }
 
-/* Cleanup handler of the loader's frame: the thread is going away inside the loader, or nothing is left to do. */
-static void load_end(struct load *l)
+void hpx_load_cancel(struct hpx_load *l, int status)
 {
-	hapax_cache *c = l->cache;
+	fail(l, status, NULL);
+	if (!l->record)
+		release_unloaded(l->cache, l->object);
+}
 
+void hpx_load_abandon(struct hpx_load *l, int status)
+{
+	hpx_cache_count(l->cache, HPX_CACHE_FAILURES, 1);
+	hpx_cache_count(l->cache, HPX_CACHE_ABANDONED, 1);
+	count_time(l);
+	hpx_load_cancel(l, status);
+}
+
+void hpx_load_left(struct hpx_load *l)
+{
 	if (!l->running)
 		return;
+	l->running = false;
 	hpx_self.frames = l->frame.up;
-	hpx_cache_count(c, HPX_CACHE_FAILURES, 1);
-	hpx_cache_count(c, HPX_CACHE_ABANDONED, 1);
-	count_time(l);
-	fail(l, HAPAX_EABANDONED, NULL);
-	if (!l->record)
-		release_unloaded(c, l->object);
+	hpx_load_abandon(l, HAPAX_EABANDONED);
 }
 
 /* ---- running the loader ------------------------------------------------------------------------------------------ */
 
-static int run(struct load *l, hapax_load_error *error)
+static int run(struct hpx_load *l, hapax_load_error *error)
 {
 	struct hpx_call *call = l->call;
 	hapax_cache *c = l->cache;
 	void *made = NULL;
 	int result;
 
-	hpx_cache_count(c, HPX_CACHE_LOADS, 1);
-	if (c->stats || (c->tier && c->tier->timed))
-		l->begun = hpx_env_now_coarse(c->env);
+	hpx_load_begin(l);
 	l->frame = (struct hpx_frame){.up = hpx_self.frames, .cache = c, .entry = l->entry};
 	hpx_self.frames = &l->frame;
 	l->running = true;
@@ -319,7 +337,6 @@ static int run(struct load *l, hapax_load_error *error)
 			   : call->load(hpx_payload(l->object), call->key, call->arg, error);
 	l->running = false;
 	hpx_self.frames = l->frame.up;
-	count_time(l);
 	if (l->record && result == HAPAX_LOAD_OK && made)
 		l->object = hpx_object_of(made);
 	error->shared = NULL;
@@ -327,7 +344,7 @@ static int run(struct load *l, hapax_load_error *error)
 }
 
 /* What the loader made is consumed in any case; 0 if the cache may hold it, and its record is ready. */
-static int accept_made(struct load *l)
+static int accept_made(struct hpx_load *l)
 {
 	hapax_cache *c = l->cache;
 	struct hpx_class *class;
@@ -347,7 +364,7 @@ static int accept_made(struct load *l)
 }
 
 /* The loader has returned `result`: the status for everybody. */
-static int judge(struct load *l, int result)
+static int judge(struct hpx_load *l, int result)
 {
 	int rc = 0;
 
@@ -367,7 +384,7 @@ static int judge(struct load *l, int result)
 }
 
 /* Without success the object goes: with its destructor if the loader had finished it. */
-static void dispose(struct load *l, bool loaded)
+static void dispose(struct hpx_load *l, bool loaded)
 {
 	if (l->object && (loaded || l->record))
 		hpx_cache_release(l->cache, l->object);
@@ -375,20 +392,18 @@ static void dispose(struct load *l, bool loaded)
 		release_unloaded(l->cache, l->object);
 }
 
-static void drop_error(hapax_cache *c, hapax_load_error *error)
+void hpx_cache_drop_error(hapax_cache *c, hapax_load_error *error)
 {
 	HPX_CACHE_FRAME(c, NULL);
 	hapax_load_error_drop(error);
 }
 
-static int load(struct load *l)
+int hpx_load_conclude(struct hpx_load *l, int result, hapax_load_error *error)
 {
-	hapax_load_error *error = &l->call->outcome.error; /* the call disposes of it if we do not come back */
-	int result, status;
+	int status;
 
-	*error = (hapax_load_error){.code = 0};
-	result = run(l, error);
 	HPX_STOP("load.returned");
+	count_time(l);
 	status = judge(l, result);
 	if (!status && hpx_cache_state(l->cache) != HPX_CACHE_OPEN) {
 		/* the loader did its work, the cache has no use for it any more */
@@ -409,31 +424,35 @@ static int load(struct load *l)
 	}
 	if (l->cache->tier)
 		hpx_terms_drop(l->cache, &l->terms);
+	return status;
+}
+
+int hpx_load_run(struct hpx_load *l)
+{
+	hapax_load_error *error = &l->call->outcome.error; /* the call disposes of it if we do not come back */
+	int status;
+
+	*error = (hapax_load_error){.code = 0};
+	status = hpx_load_conclude(l, run(l, error), error);
 	if (status != HAPAX_ELOADER || !l->call->wants_error)
-		drop_error(l->cache, error);
+		hpx_cache_drop_error(l->cache, error);
 	return status;
 }
 
 int hpx_cache_load(struct hpx_call *call, struct hpx_object **out)
 {
-	__attribute__((cleanup(load_end))) struct load l = {.call = call, .cache = call->cache};
-	struct hpx_object *found = NULL;
+	__attribute__((cleanup(hpx_load_left))) struct hpx_load l = {.call = call, .cache = call->cache};
 	int rc;
 
-	if (!call->load && !call->make)
+	if (!hpx_call_can_load(call))
 		return call->outcome.status == HAPAX_EABANDONED ? HAPAX_EABANDONED : HAPAX_ENOLOADER;
 	if (call->load && !call->cache->class)
 		return HAPAX_ETYPE; /* in place, but of what? */
-	HPX_STOP("get.miss");
-	rc = publish(&l, &found);
-	if (found) {
-		/* came between the miss and the registration: looked at again, as the caller may refuse it */
-		hpx_cache_release(call->cache, found);
-		return HPX_FLIGHT_AGAIN;
-	}
-	if (rc)
-		return rc;
-	rc = load(&l);
+	if (call->start || call->sink)
+		return hpx_token_load(call, out);
+	rc = hpx_load_publish(&l);
+	if (!rc)
+		rc = hpx_load_run(&l);
 	if (!rc)
 		*out = l.object;
 	return rc;

@@ -101,15 +101,23 @@ static void let_go(struct hpx_waiter *w, struct hpx_waiter **called)
 	}
 }
 
-/* Outside all locks. */
+static void call_rest(struct hpx_waiter **called);
+
+/* Outside all locks. What is called may leave its thread: the rest is called on the thread's way out. */
 static void call(struct hpx_waiter *called)
 {
-	struct hpx_waiter *next;
+	struct hpx_waiter *rest __attribute__((cleanup(call_rest))) = called, *w;
 
-	for (; called; called = next) {
-		next = called->next;
-		called->done(called);
+	while ((w = rest) != NULL) {
+		rest = w->next;
+		w->done(w);
 	}
+}
+
+static void call_rest(struct hpx_waiter **called)
+{
+	if (HPX_UNLIKELY(*called != NULL))
+		call(*called);
 }
 
 /* ---- shared load errors ----------------------------------------------------------------------------------------- */
@@ -326,14 +334,23 @@ bool hpx_flight_enlist(struct hpx_flights *f, void *e, hpx_u64 *word, struct hpx
 	return try_enlist(f, e, word, w, false);
 }
 
+bool hpx_flight_withdraw(struct hpx_waiter *w)
+{
+	bool there;
+
+	pthread_mutex_lock(&w->bucket->lock);
+	there = w->link;
+	if (there)
+		delist(w);
+	pthread_mutex_unlock(&w->bucket->lock);
+	return there;
+}
+
 void hpx_flight_leave(struct hpx_waiter *w)
 {
 	if (!w->enlisted)
 		return;
-	pthread_mutex_lock(&w->bucket->lock);
-	if (w->link)
-		delist(w);
-	pthread_mutex_unlock(&w->bucket->lock);
+	hpx_flight_withdraw(w);
 	if (w->announced)
 		hpx_wait_leave();
 	w->enlisted = w->announced = false;

@@ -31,8 +31,9 @@
 #define HPX_FLIGHT_LOADING UINT64_C(2)
 #define HPX_FLIGHT_WAITED UINT64_C(4)
 
-/* An outcome beside hapax_status: there is no such flight any more, look again. */
+/* Outcomes beside hapax_status: there is no such flight any more, look again; and HAPAX_EABANDONED for all who wait. */
 #define HPX_FLIGHT_AGAIN 100
+#define HPX_FLIGHT_DROPPED 103
 
 struct hpx_waiter;
 struct hpx_flights {
@@ -98,8 +99,10 @@ void hpx_flight_join(struct hpx_flights *f, void *e, hpx_u64 *word, const struct
 bool hpx_flight_enlist(struct hpx_flights *f, void *e, hpx_u64 *word, struct hpx_waiter *w);
 /* Sleeps for an enlisted waiter without `done`, as joining does: HAPAX_NO_WAIT, HAPAX_ETIMEDOUT. A cancellation point. */
 void hpx_flight_await(struct hpx_flights *f, struct hpx_waiter *w, uint64_t deadline);
-/* A waiter without `done` goes: no-op if it has its outcome or was never enlisted. */
+/* A waiter goes, unless it was never enlisted or has its outcome. */
 void hpx_flight_leave(struct hpx_waiter *w);
+/* The same, for an enlisted waiter with `done`, whose memory the caller keeps: true: done() is not called. */
+bool hpx_flight_withdraw(struct hpx_waiter *w);
 
 /* Clears LOADING and WAITED of `e`; returns the word before. `landing` is on the caller's stack. */
 struct hpx_landing {

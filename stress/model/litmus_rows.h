@@ -13,6 +13,7 @@
  * tests/lint/edges.py checks that every edge has a row and that the operations are those near its `order:` comments.
  */
 PAIR(ADMIT.ROOM, , add_seq_cst, load_seq_cst, add_seq_cst, load_seq_cst)
+EDGE(ASYNC.LIST, , STACK_STORE, store_release, load_acquire, BOTH)
 EDGE(CACHE.CALLS, , DRAIN, sub_acq_rel, cas_acq_rel, BOTH)
 EDGE(CACHE.CALLS, .begin, MESSAGE, cas_acq_rel, add_acquire, BOTH)
 EDGE(CACHE.CLOSE, , MESSAGE, cas_acq_rel, load_acquire, BOTH)
@@ -76,6 +77,7 @@ EDGE(TABLE.PUBLISH, , MESSAGE, cas_acq_rel, load_acquire, BOTH)
 EDGE(TABLE.RAISE, , RAISE, cas_acq_rel, load_acquire, BOTH)
 DROP(TABLE.REFS, , sub_acq_rel)
 EDGE(TABLE.ROOT, , MESSAGE, cas_acq_rel, load_acquire, BOTH)
+DROP(TOKEN.DROP, , sub_acq_rel)
 
 CLASSIC(MP, MESSAGE, store_release, load_acquire, NULL, NULL, 0)
 CLASSIC(MP.relaxed-store, MESSAGE, store_relaxed, load_acquire, NULL, NULL, MODEL_EXPECT_FAIL)

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* cache/load.h - one load, for the files that have a way of their own to run it: on the caller's thread, or by a token. */
+#ifndef HPX_LOAD_H
+#define HPX_LOAD_H
+
+#include "cache/tier.h"
+
+/* From publication on it ends once: in hpx_load_conclude(), hpx_load_abandon() or hpx_load_cancel(). */
+struct hpx_load {
+	struct hpx_call *call;     /* of whoever works on it now */
+	hapax_cache *cache;
+	struct hpx_frame frame;
+	void *entry;
+	struct hpx_object *object; /* in place: from the beginning; made: what the loader gave */
+	struct hpx_record *record; /* NULL: in place */
+	void *watch;               /* exclusive, made */
+	uint64_t begun;
+	uint32_t spent_us;
+	struct hpx_terms terms;    /* managed: asked after the loader, before the commit */
+	bool running;              /* the loader is on the stack */
+};
+
+/* 0: the entry is published, LOADING. HPX_FLIGHT_AGAIN: look again. Or an error. */
+int hpx_load_publish(struct hpx_load *l);
+/* The loader is about to be called. */
+void hpx_load_begin(struct hpx_load *l);
+/* The loader has answered `result`, and l->object if it made one, which is consumed without success. The status for all;
+ * 0: the object is installed or superseded, and its reference the caller's. `error`: the loader's, then the caller's share. */
+int hpx_load_conclude(struct hpx_load *l, int result, hapax_load_error *error);
+/* Calls the call's loader and concludes. */
+int hpx_load_run(struct hpx_load *l);
+/* The cleanup handler of whoever runs it: its thread may be vanishing in the loader. */
+void hpx_load_left(struct hpx_load *l);
+/* It ends without an answer: all who wait get `status`. */
+void hpx_load_abandon(struct hpx_load *l, int status);
+/* The same; it never began. */
+void hpx_load_cancel(struct hpx_load *l, int status);
+void hpx_cache_drop_error(hapax_cache *c, hapax_load_error *error);
+
+/* token.c: a load that does not run on this thread: as hpx_cache_load(). */
+int hpx_token_load(struct hpx_call *call, struct hpx_object **out);
+
+#endif
