@@ -48,7 +48,8 @@ static inline __attribute__((always_inline)) void *hpx_table_find(struct hpx_tab
 		w = hpx_load_acquire(hpx_word(e));
 		if ((w & ~HPX_W_RECORD) != expected || !hpx_key_equal(t, e, key)) {
 			/* pending or replaced (over.c): which one is present takes a closer look */
-			if (HPX_UNLIKELY(w & HPX_W_WAITED) && !((w ^ expected) >> HPX_W_SIZE_SHIFT))
+			if (HPX_UNLIKELY(w & HPX_W_WAITED) && !((w ^ expected) >> HPX_W_SIZE_SHIFT) &&
+			    !HPX_BROKEN(REPLACED_UNSETTLED))
 				*far = true;
 			continue;
 		}

@@ -58,6 +58,10 @@ bool hpx_over_replace(void *e)
 	/* order: relaxed; the swap decides */
 	uint64_t w = hpx_load_relaxed(hpx_word(e));
 
+	if (HPX_BROKEN(OVER_REMOVED)) {
+		hpx_or_acq_rel(hpx_word(e), HPX_W_REPLACED); /* order: TABLE.GONE -> acq_rel; whoever was first */
+		return true;
+	}
 	while (!(w & HPX_W_STATE))
 		/* order: TABLE.GONE -> acq_rel; against a removal: one of the two is first */
 		if (hpx_cas_acq_rel(hpx_word(e), &w, w | HPX_W_REPLACED))

@@ -65,10 +65,10 @@ static enum step result(struct put *p, enum hpx_put_result r)
 	return STEP_RESULT;
 }
 
-/* The owner hears of a load that is about to be fenced by a put, so that its loader finds who did it. */
+/* The owner hears of an entry that a put is about to take the place of, so that who loads or reloads it finds who did it. */
 static void fencing(struct put *p, void *e)
 {
-	if (p->t->fencing && hpx_load_relaxed(hpx_word(e)) & HPX_W_LOADING) /* order: relaxed; a hint */
+	if (p->t->fencing)
 		p->t->fencing(p->t->collected_ctx, e);
 }
 
@@ -236,7 +236,9 @@ static bool still_there(const void *e, const struct spot *at)
 static enum step settle(struct put *p)
 {
 	if (p->pending) {
-		if (p->replaced && still_there(p->replaced, &p->replaced_at))
+		if (HPX_BROKEN(OVER_UNDECIDED))
+			hpx_over_refuse(p->pending);
+		else if (p->replaced && still_there(p->replaced, &p->replaced_at))
 			hpx_over_install(p->pending);
 		else if (!p->replaced && p->old && still_there(p->old, &p->old_at))
 			hpx_over_replace(p->old);

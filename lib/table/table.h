@@ -155,7 +155,7 @@ void hpx_record_finish(struct hpx_record *r);
  * if somebody else did. The owner's accounting; the owner finishes the record if it is its own to finish. */
 void hpx_table_on_collect(struct hpx_table *t, void (*collected)(void *ctx, struct hpx_record *r, uint64_t before), void *ctx);
 /* Entries that iterators pass over: asked in a section, with the object held. `hidden` gets the ctx of on_collect. */
-/* A put is about to set GONE in an entry that was LOADING: in a section, before it. */
+/* A put is about to set GONE in an entry, LOADING or not: in a section, before it. */
 void hpx_table_on_fence(struct hpx_table *t, void (*fencing)(void *ctx, void *e));
 void hpx_table_on_iterate(struct hpx_table *t, bool (*hidden)(void *ctx, void *e, struct hpx_object *o));
 

@@ -57,6 +57,12 @@
 	  "model-pct:callback-barrier oracle") \
 	X(NODE_REUSED, "a registration's node is offered for reuse before it is disarmed", \
 	  "model-pct:callback-recycled") \
+	X(OVER_REMOVED, "a put over an entry does not look whether that was removed before", \
+	  "model-pct:over-remove,compute-remove model-exhaustive:over-remove") \
+	X(OVER_UNDECIDED, "a put takes out an entry that is being put over another one, and leaves the other undecided", \
+	  "model-pct:over-put,over-put-far") \
+	X(REPLACED_UNSETTLED, "a lookup that meets a replaced entry does not look for the one in its place", \
+	  "model-pct:over-put,over-row model-exhaustive:over-over") \
 	X(DEFERRED_TWICE, "deferred deaths are taken by a load and a store: two threads may run them", \
 	  "oracle model-pct:deferred-deaths model-exhaustive:deferred-deaths") \
 	X(EXCLUSIVE_EARLY, "an exclusive key is free before the destructor has returned", \
