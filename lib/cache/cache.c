@@ -15,7 +15,10 @@
 #include <errno.h>
 
 #include "cache/request.h"
+#include "cache/backoff.h"
+#include "cache/refresh.h"
 #include "cache/tier.h"
+#include "cache/worker.h"
 #include "cache/worker.h"
 
 _Static_assert(HPX_FLIGHT_LOADING == HPX_W_LOADING && HPX_FLIGHT_WAITED == HPX_W_WAITED, "one word, two layers");
@@ -105,11 +108,14 @@ static bool hidden(void *ctx, void *e, struct hpx_object *o)
 	return hpx_node_hidden(c, hpx_node_of(c, e), o);
 }
 
-/* For the cause of what its loader makes. */
+/* For the cause of what its loader makes, or a reload. */
 static void fenced_by_put(void *ctx, void *e)
 {
-	/* order: NODE.FLAGS relaxed; GONE, which follows, is the edge */
-	hpx_or_relaxed(&hpx_node_of(ctx, e)->flags, HPX_NODE_BY_PUT);
+	struct hpx_node *n = hpx_node_of(ctx, e);
+
+	/* order: NODE.FLAGS relaxed; GONE, which follows, is the edge; LOADING is a hint, and so is REFRESHING */
+	if (hpx_load_relaxed(hpx_word(e)) & HPX_W_LOADING || hpx_load_relaxed(&n->flags) & HPX_NODE_REFRESHING)
+		hpx_or_relaxed(&n->flags, HPX_NODE_BY_PUT);
 }
 
 static int check_options(const hapax_cache_options *o)
@@ -146,6 +152,7 @@ static void configure(hapax_cache *c, const hapax_cache_options *o)
 	c->keys = o->keys;
 	c->leak = o->leak;
 	c->leak_ctx = o->leak_ctx;
+	c->executor = o->executor;
 	for (i = 0; i < sizeof(c->name) - 1 && name[i]; i++)
 		c->name[i] = name[i];
 	hpx_init(&c->calls, 1);
@@ -424,6 +431,7 @@ void hapax_cache_close(hapax_cache *cache)
 	raise_state(cache, HPX_CACHE_CLOSED);
 	hpx_work_drop(cache);
 	hpx_flight_release_all(&cache->flights, HAPAX_ECLOSED);
+	hpx_work_drop(cache);
 	hpx_event_signal(&cache->event, cache->env);
 	hpx_event_signal(&cache->computes.event, cache->env);
 }
@@ -503,6 +511,7 @@ static void inherit(hapax_cache *c)
 	hpx_event_init(&c->event);
 	hpx_async_inherit(c);
 	hpx_work_drop(c);
+	hpx_refresh_inherit(c);
 	/* order: CACHE.CALLS relaxed; this is the only thread, and no call of its own is in progress */
 	if (hpx_cache_state(c) != HPX_CACHE_ENDING)
 		hpx_init(&c->calls, 1);
@@ -552,6 +561,8 @@ static void child_lock(void)
 		if (c->tier) {
 			pthread_mutex_init(&c->tier->lock, NULL);
 			hpx_init(&c->tier->sweeping, 0);
+			if (c->tier->backoff)
+				hpx_backoff_reinit(c->tier->backoff);
 		}
 }
 

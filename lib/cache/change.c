@@ -403,8 +403,10 @@ static int rewrite(struct putting *p, struct hpx_node *n)
 	if (!n)
 		return p->cache->tier ? HPX_FLIGHT_AGAIN : 0;
 	rc = ask(p, n);
-	if (!rc)
+	if (!rc) {
+		hpx_node_written(n);
 		hpx_node_rewritten(p->cache, n, p->object, &p->terms);
+	}
 	hpx_terms_drop(p->cache, &p->terms);
 	return rc;
 }

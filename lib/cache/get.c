@@ -251,7 +251,7 @@ int hpx_cache_resolve(struct hpx_call *call, struct hpx_object **out)
 			continue;
 		}
 		if (*out && c->tier) {
-			rc = hpx_tier_attend(c, e, *out, !call->missed);
+			rc = hpx_tier_attend(c, e, out, !call->missed, call);
 			if (rc) {
 				*out = NULL;
 				count_attended(call, rc);
@@ -368,7 +368,7 @@ static int look_closer(hapax_cache *c, const hapax_key *key, uint64_t hash, bool
 		hpx_read_lock();
 		o = hpx_table_lookup(c->table, hash, key, &e);
 		if (o && counted) {
-			rc = hpx_tier_attend(c, e, o, true);
+			rc = hpx_tier_attend(c, e, &o, true, NULL);
 		} else {
 			rc = !o || hidden(c, e, o) ? HAPAX_MISS : 0;
 			hpx_read_unlock();

@@ -74,8 +74,10 @@ static int rewrite(hapax_cache *c, const hapax_key *key, uint64_t hash, const st
 {
 	if (!still_present(c, key, hash, over))
 		return HAPAX_MISS;
-	if (c->tier)
+	if (c->tier) {
+		hpx_node_written(hpx_node_of(c, over->entry));
 		hpx_node_rewritten(c, hpx_node_of(c, over->entry), over->object, terms);
+	}
 	return 0;
 }
 
@@ -85,6 +87,7 @@ struct installing {
 	hapax_cache *cache;
 	const struct hpx_over *over;
 	struct hpx_record *record;
+	bool reload;    /* by a reload of the entry, which has REFRESHING */
 	bool displaced; /* the entry to put over, for a replacer that had been stopped */
 };
 
@@ -119,6 +122,14 @@ static int make_record(hapax_cache *c, const hapax_key *key, uint64_t hash, stru
 	return rc;
 }
 
+/* For the cause of what a reload of the old entry makes. */
+static void fence_reload(struct hpx_node *n)
+{
+	/* order: NODE.FLAGS relaxed; GONE, which follows, is the edge */
+	if (hpx_load_relaxed(&n->flags) & HPX_NODE_REFRESHING)
+		hpx_or_relaxed(&n->flags, HPX_NODE_BY_PUT);
+}
+
 /* In a section. True: the record is in, the old entry accounted for. */
 static bool publish(struct installing *i, const hapax_key *key, uint64_t hash, struct hpx_object **found, int *rc)
 {
@@ -136,6 +147,8 @@ static bool publish(struct installing *i, const hapax_key *key, uint64_t hash, s
 		hpx_or_relaxed(hpx_word(i->record), HPX_W_GONE);
 		return false;
 	}
+	if (c->tier && !i->reload)
+		fence_reload(hpx_node_of(c, i->over->entry));
 	if (!hpx_table_supersede(c->table, i->over->entry, i->record))
 		return false;
 	hpx_cache_count(c, HPX_CACHE_IN, 1);
@@ -146,7 +159,7 @@ static bool publish(struct installing *i, const hapax_key *key, uint64_t hash, s
 static int replace(hapax_cache *c, const hapax_key *key, uint64_t hash, struct hpx_object *o, const struct hpx_over *over,
 		   struct hpx_terms *terms)
 {
-	struct installing i = {.cache = c, .over = over};
+	struct installing i = {.cache = c, .over = over, .reload = terms->reload};
 	struct hpx_object *found = NULL;
 	int rc = make_record(c, key, hash, o, terms, &i.record);
 	bool in;

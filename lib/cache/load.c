@@ -15,6 +15,7 @@
  * (longjmp is forbidden). What was fenced (GONE before the landing) is handed out and never installed.
  */
 #include "cache/load.h"
+#include "cache/refresh.h"
 
 /* ---- publishing -------------------------------------------------------------------------------------------------- */
 
@@ -405,6 +406,7 @@ int hpx_load_conclude(struct hpx_load *l, int result, hapax_load_error *error)
 	HPX_STOP("load.returned");
 	count_time(l);
 	status = judge(l, result);
+	hpx_refresh_loaded(l->cache, l->call->key, l->call->hash, status == HAPAX_ELOADER, error ? error->code : 0);
 	if (!status && hpx_cache_state(l->cache) != HPX_CACHE_OPEN) {
 		/* the loader did its work, the cache has no use for it any more */
 		hpx_cache_count(l->cache, HPX_CACHE_SUCCESSES, 1);
@@ -448,6 +450,8 @@ int hpx_cache_load(struct hpx_call *call, struct hpx_object **out)
 		return call->outcome.status == HAPAX_EABANDONED ? HAPAX_EABANDONED : HAPAX_ENOLOADER;
 	if (call->load && !call->cache->class)
 		return HAPAX_ETYPE; /* in place, but of what? */
+	if (!hpx_refresh_may_load(call))
+		return HAPAX_ELOADER;
 	if (call->start || call->sink)
 		return hpx_token_load(call, out);
 	rc = hpx_load_publish(&l);

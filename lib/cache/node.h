@@ -12,10 +12,11 @@
  *      LEFT        the entry was claimed (GONE is set, or about to be looked at): it is never retained again
  *      HEAVY       demoted by a bound, or too heavy: its death is a SIZE eviction. Cleared by readmission
  *      NEGATIVE    no value: the object is an empty stand-in that is given to nobody
- *      REFRESHING  a reload of it is running or queued
- *      BY_PUT      a put fenced it while it was loading
+ *      REFRESHING  a reload of it is running or queued (refresh.c)
+ *      BY_PUT      a put fenced its load, or took its place while it was reloaded
  *      LISTED      it is in the policy (under the tier's lock)
  *      EXPIRED     it died after its validity had ended
+ *      REWRITTEN   the same object was put again while it was reloaded
  *
  * Lifetime of a node. Embedded: the object's memory; whoever looks at it outside a section holds the object. Record:
  * `pins`, one for the table (given up by who claimed it, when it is through) and one per thread that looks at it
@@ -38,7 +39,8 @@ enum {
 	HPX_NODE_REFRESHING = 1u << 4,
 	HPX_NODE_BY_PUT = 1u << 5,
 	HPX_NODE_LISTED = 1u << 6,
-	HPX_NODE_EXPIRED = 1u << 7
+	HPX_NODE_EXPIRED = 1u << 7,
+	HPX_NODE_REWRITTEN = 1u << 8
 };
 
 struct hpx_timer;

@@ -2,6 +2,7 @@
 /*
  * cache/options.c - the options of retention, validity and freshness: what is allowed together, and the tier they make.
  */
+#include "cache/backoff.h"
 #include "cache/tier.h"
 
 static bool set(int64_t option) { return option != 0; }
@@ -18,7 +19,7 @@ static bool contradictory(const hapax_cache_options *o)
 	       (o->ttl_jitter > 0 && !set(o->ttl_ns)) || (o->early_refresh > 0 && !set(o->ttl_ns)) ||
 	       ((set(o->stale_ns) || set(o->stale_error_ns)) && !set(o->ttl_ns) && !o->expire) ||
 	       (set(o->backoff_max_ns) && !set(o->backoff_ns)) ||
-	       (o->flags & HAPAX_CACHE_EXCLUSIVE && (fresh || set(o->negative_ttl_ns)));
+	       (fresh && o->keys.release) || (o->flags & HAPAX_CACHE_EXCLUSIVE && (fresh || set(o->negative_ttl_ns)));
 }
 
 static int check(const hapax_cache_options *o)
@@ -82,6 +83,7 @@ static void configure(struct hpx_tier *t, const hapax_cache_options *o)
 	t->backoff_max_ns = set(o->backoff_max_ns) ? extra(o->backoff_max_ns) : hpx_sat_add(0, t->backoff_ns > UINT64_MAX / 64 ? UINT64_MAX : t->backoff_ns * 64);
 	t->jitter = o->ttl_jitter;
 	t->early = o->early_refresh;
+	t->refreshes = set(o->refresh_ns) || t->early > 0 || t->stale_ns || t->stale_error_ns;
 	t->retains = (t->bounded || set(o->retain_age_ns) || set(o->retain_idle_ns)) && t->age_ns && t->idle_ns;
 	t->plain = t->retains ? HPX_NODE_RETAINED : 0;
 	t->timers = set(o->ttl_ns) || o->expire || set(o->negative_ttl_ns) || set(o->retain_age_ns) || set(o->retain_idle_ns);
@@ -116,6 +118,11 @@ int hpx_tier_create(struct hpx_tier **out, hapax_env *env, const hapax_cache_opt
 		rc = t->policy->create(&t->state, hpx_load_relaxed(&t->bound), hpx_env_allocator(env), t->policy->ctx);
 	}
 	t->asked = t->exact || t->expire;
+	if (!rc && t->backoff_ns) {
+		rc = hpx_backoff_create(&t->backoff, env, t->backoff_ns, t->backoff_max_ns);
+		if (rc && t->policy)
+			t->policy->destroy(t->state);
+	}
 	if (rc) {
 		hpx_free(env, t, sizeof(*t), HPX_CACHE_LINE);
 		return rc;
@@ -132,6 +139,8 @@ void hpx_tier_free(struct hpx_tier *t, hapax_env *env)
 	hpx_tier_timers_free(t, env);
 	if (t->policy)
 		t->policy->destroy(t->state);
+	if (t->backoff)
+		hpx_backoff_destroy(t->backoff);
 	pthread_mutex_destroy(&t->lock);
 	hpx_free(env, t, sizeof(*t), HPX_CACHE_LINE);
 }

@@ -12,6 +12,7 @@
 #include "cache/backoff.h"
 #include "cache/install.h"
 #include "cache/refresh.h"
+#include "cache/request.h"
 #include "cache/worker.h"
 
 enum { WAITING, RUNNING };
@@ -125,9 +126,9 @@ static struct hpx_reload *enlist(hapax_cache *c, const hapax_key *key, uint64_t 
 	} else {
 		list(r);
 		if (c->tier) {
-			/* order: NODE.FLAGS relaxed; under the lock; what a put does from now on is for this reload */
-			hpx_and_relaxed(&hpx_node_of(c, e)->flags, ~(uint32_t)HPX_NODE_BY_PUT);
-			hpx_or_relaxed(&hpx_node_of(c, e)->flags, HPX_NODE_REFRESHING);
+			/* order: NODE.FLAGS acq_rel; under the lock; what a put does from now on is for this reload */
+			hpx_and_acq_rel(&hpx_node_of(c, e)->flags, ~(uint32_t)(HPX_NODE_BY_PUT | HPX_NODE_REWRITTEN));
+			hpx_or_acq_rel(&hpx_node_of(c, e)->flags, HPX_NODE_REFRESHING);
 		}
 	}
 	pthread_mutex_unlock(&lock);
@@ -154,7 +155,7 @@ static void finish(struct hpx_reload *r, int status, struct hpx_object *object, 
 	pthread_mutex_lock(&lock);
 	delist(r);
 	if (n)
-		hpx_and_relaxed(&n->flags, ~(uint32_t)HPX_NODE_REFRESHING); /* order: NODE.FLAGS relaxed; under the lock */
+		hpx_and_acq_rel(&n->flags, ~(uint32_t)HPX_NODE_REFRESHING); /* order: NODE.FLAGS acq_rel; under the lock */
 	pthread_mutex_unlock(&lock);
 	if (n) {
 		hpx_node_schedule(c, n);
@@ -258,25 +259,447 @@ static int call_loader(struct run *run, hapax_load_error *error)
 	return result;
 }
 
-/* In a section: the entry, if it is still present: then it is claimed. */
-static bool claim_entry(struct hpx_reload *r, void **entry)
+/* ---- what becomes of it ------------------------------------------------------------------------------------------ */
+
+/* The entry has gone: did a put take its place? */
+static bool by_put(struct hpx_reload *r)
 {
+	struct hpx_node *n = node_of(r);
+
+	/* order: NODE.FLAGS relaxed; GONE, which was seen, is the edge */
+	return n && hpx_load_relaxed(&n->flags) & HPX_NODE_BY_PUT;
+}
+
+/* It has not, but its object was put again. */
+static bool rewritten(struct hpx_reload *r)
+{
+	struct hpx_node *n = node_of(r);
+
+	/* order: NODE.FLAGS relaxed; a put at this instant comes before the reload */
+	return n && hpx_load_relaxed(&n->flags) & HPX_NODE_REWRITTEN;
+}
+
+/* There is no value any more: neither is the entry, if it is still the one. */
+static void remove_entry(struct hpx_reload *r)
+{
+	struct hpx_object *o = NULL;
 	hapax_cache *c = r->cache;
-	struct hpx_object *o;
 	void *e = r->over.entry;
+	bool mine = false;
+
+	if (rewritten(r))
+		return;
+	hpx_read_lock();
+	if (!c->tier)
+		o = hpx_table_lookup(c->table, r->hash, &r->key, &e);
+	if (c->tier || o == r->over.object)
+		mine = hpx_cache_claimed(c, e, hpx_cache_claim(c, e));
+	hpx_read_unlock();
+	if (mine)
+		hpx_cache_left(c, e, r->over.object, HAPAX_CAUSE_EXPLICIT);
+	if (o)
+		hpx_cache_release(c, o);
+}
+
+/* May the cache hold what was made? */
+static int check(struct run *run)
+{
+	return run->object ? hpx_cache_check_object(run->reload->cache, run->object) : HAPAX_ETYPE;
+}
+
+/* An old value whose time, with all stale times, has ended meanwhile takes no new one. */
+static bool expired(struct hpx_reload *r)
+{
+	struct hpx_node *n = node_of(r);
+	hapax_cache *c = r->cache;
+
+	if (!n || !c->tier->timed || hpx_tier_now(c) < hpx_node_end(c->tier, n))
+		return false;
+	hpx_node_expire(c, n, r->over.object);
+	return true;
+}
+
+/* 0: installed. HAPAX_MISS: discarded, its callers get it all the same. Else it is of no use. */
+static int install(struct run *run)
+{
+	struct hpx_reload *r = run->reload;
+	hapax_cache *c = r->cache;
+	struct hpx_terms terms;
+	int rc = hpx_terms_get(c, &r->key, run->object, c->tier ? hpx_node_of(c, r->over.entry) : NULL, NULL, &terms);
+
+	terms.load_us = run->spent_us;
+	terms.reload = true;
+	if (!rc && (rewritten(r) || expired(r)))
+		rc = HAPAX_MISS;
+	HPX_STOP("refresh.install");
+	if (!rc)
+		rc = hpx_install_over_with(c, &r->key, r->hash, run->object, &r->over, &terms);
+	if (rc && run->object != r->over.object)
+		hpx_cache_unused(c, &r->key, run->object, terms.weight,
+				 rc == HAPAX_MISS && (by_put(r) || rewritten(r)) ? HAPAX_CAUSE_REPLACED : HAPAX_CAUSE_EXPLICIT);
+	hpx_terms_drop(c, &terms);
+	return rc;
+}
+
+/* The loader has returned `result`: what those who wait get. */
+static int judge(struct run *run, int result)
+{
+	struct hpx_reload *r = run->reload;
+	hapax_cache *c = r->cache;
+	int rc;
+
+	if (result == HAPAX_LOAD_NOVALUE) {
+		hpx_cache_count(c, HPX_CACHE_NOVALUES, 1);
+		hpx_cache_count(c, HPX_CACHE_FAILURES, 1);
+		remove_entry(r);
+		return HAPAX_NOVALUE;
+	}
+	rc = result == HAPAX_LOAD_OK ? check(run) : HAPAX_ELOADER;
+	if (!rc)
+		rc = install(run);
+	if (rc == 0 || rc == HAPAX_MISS || rc == HAPAX_ECLOSED) {
+		hpx_cache_count(c, HPX_CACHE_SUCCESSES, 1);
+		hpx_cache_count(c, HPX_CACHE_SUPERSEDED, rc != 0);
+	} else {
+		count_failure(c);
+	}
+	return rc == HAPAX_MISS ? 0 : rc;
+}
+
+static void drop_error(hapax_cache *c, hapax_load_error *error)
+{
+	HPX_CACHE_FRAME(c, NULL);
+	hapax_load_error_drop(error);
+}
+
+/* The reload is the caller's to run, and ends here. The status, and with 0 the new object in *out (may be NULL). */
+static int run_reload(struct hpx_reload *r, hapax_load_fn load, hapax_make_fn make, void *arg, struct hpx_object **out)
+{
+	struct run run __attribute__((cleanup(run_end))) = {.reload = r, .load = load, .make = make, .arg = arg};
+	hapax_load_error error = {.code = 0};
+	hapax_cache *c = r->cache;
+	uint64_t not_before = 0;
+	void *payload;
+	int result, rc = 0;
+
+	if (load) {
+		rc = hapax_new(c->env, c->type, 0, &payload);
+		if (!rc)
+			run.object = hpx_object_of(payload);
+	}
+	if (!rc) {
+		result = call_loader(&run, &error);
+		HPX_STOP("refresh.returned");
+		rc = judge(&run, result);
+		not_before = hpx_refresh_loaded(c, &r->key, r->hash, rc == HAPAX_ELOADER, error.code);
+		drop_error(c, &error);
+	}
+	run.reload = NULL;
+	finish(r, rc, rc ? NULL : run.object, not_before);
+	if (!rc && out) {
+		*out = run.object;
+		run.object = NULL;
+	}
+	drop_object(c, &run);
+	return rc;
+}
+
+/* ---- in the background ------------------------------------------------------------------------------------------- */
+
+static void task(hapax_cache *c, void *arg, bool run)
+{
+	struct hpx_reload *r = arg;
 	bool mine;
 
-	if (c->tier) {
-		*entry = e;
-		/* order: NODE.FLAGS relaxed; a put of the same object at this instant may come before */
-		if (hpx_load_relaxed(&hpx_node_of(c, e)->flags) & HPX_NODE_BY_PUT)
-			return false;
-		return hpx_cache_claimed(c, e, hpx_cache_claim(c, e));
+	pthread_mutex_lock(&lock);
+	mine = claim(r);
+	r->refs += mine; /* finish() gives up one */
+	pthread_mutex_unlock(&lock);
+	if (mine && run && hpx_cache_state(c) == HPX_CACHE_OPEN)
+		run_reload(r, c->load, c->make, c->arg, NULL);
+	else if (mine)
+		finish(r, HAPAX_ECLOSED, NULL, 0);
+	put(r);
+}
+
+int hpx_refresh_start(hapax_cache *c, const hapax_key *key, uint64_t hash, void *e, struct hpx_object *o)
+{
+	struct hpx_reload *r, *other;
+	uint64_t until;
+	bool mine;
+	int rc, code;
+
+	if (!c->load && !c->make)
+		return HAPAX_ENOLOADER;
+	if (c->tier && c->tier->backoff && !hpx_backoff_allows(c->tier->backoff, &c->keys, key, hash, &until, &code))
+		return HAPAX_ELOADER;
+	r = enlist(c, key, hash, e, o, WAITING, 1, &other);
+	if (other)
+		put(other);
+	if (!r)
+		return other ? HAPAX_INFLIGHT : HAPAX_ENOMEM;
+	rc = hpx_work_run(c, task, r);
+	if (!rc)
+		return 0;
+	pthread_mutex_lock(&lock);
+	mine = claim(r);
+	r->refs += mine;
+	pthread_mutex_unlock(&lock);
+	if (mine)
+		finish(r, HPX_FLIGHT_AGAIN, NULL, 0);
+	put(r);
+	return mine ? rc : 0; /* a get that could not wait has run it */
+}
+
+static double minus_ln(uint64_t random)
+{
+	const double ln2 = 0.69314718055994530942;
+	unsigned k;
+	double x, y, z, sum = 0;
+
+	if (random == UINT64_MAX)
+		return 0;
+	/* (random + 1) / 2^64 = x / 2^k with x in [1/2, 1); ln x = 2 artanh((x - 1) / (x + 1)) */
+	k = (unsigned)__builtin_clzll(random + 1);
+	x = (double)((random + 1) << k) * 0x1p-64;
+	y = (x - 1) / (x + 1);
+	z = y * y;
+	for (int i = 17; i > 0; i -= 2)
+		sum = sum * z + 1.0 / i;
+	return k * ln2 - 2 * y * sum;
+}
+
+/* order: NODE.TIME relaxed; each is a time on its own, here and below */
+bool hpx_refresh_due(hapax_cache *c, struct hpx_node *n, uint64_t now)
+{
+	struct hpx_tier *t = c->tier;
+	uint64_t deadline = hpx_load_relaxed(&n->deadline);
+
+	/* order: NODE.FLAGS relaxed; the list decides */
+	if (hpx_load_relaxed(&n->flags) & HPX_NODE_REFRESHING)
+		return false;
+	if (now >= deadline)
+		return true;
+	if (t->refresh_ns != HPX_NEVER && now >= hpx_sat_add(hpx_load_relaxed(&n->written), t->refresh_ns))
+		return true;
+	return t->early > 0 && deadline != HPX_NEVER &&
+	       minus_ln(hpx_env_random(c->env)) * t->early * hpx_load_relaxed(&n->load_us) * 1e3 >= (double)(deadline - now);
+}
+
+/* ---- waited for -------------------------------------------------------------------------------------------------- */
+
+static void missed(struct hpx_call *call)
+{
+	if (!call->missed)
+		hpx_cache_count(call->cache, HPX_CACHE_MISSES, 1);
+	call->missed = true;
+}
+
+static void joined(void *ctx)
+{
+	struct hpx_call *call = ctx;
+
+	if (!call->waited)
+		hpx_cache_count(call->cache, HPX_CACHE_WAITS, 1);
+	call->waited = true;
+}
+
+static int join(struct hpx_call *call, struct hpx_reload *r, struct hpx_object **out)
+{
+	struct hpx_join how = {.deadline = call->deadline, .joined = joined, .ctx = call};
+	int rc;
+
+	hpx_read_lock();
+	hpx_flight_join(&call->cache->flights, r, &r->word, &how, &call->outcome);
+	rc = call->outcome.status;
+	if (rc == 0) {
+		*out = call->outcome.object;
+		call->outcome.object = NULL;
 	}
-	o = hpx_table_lookup(c->table, r->hash, &r->key, &e);
-	*entry = e;
-	mine = o == r->over.object && hpx_cache_claimed(c, e, hpx_cache_claim(c, e));
+	return rc == HAPAX_EABANDONED ? HPX_FLIGHT_AGAIN : rc;
+}
+
+static void unjoin(struct hpx_reload **r)
+{
+	if (*r)
+		put(*r);
+}
+
+/* What a get in need makes of the end of a reload. */
+static bool old_will_do(int rc)
+{
+	switch (rc) {
+	case 0:
+	case HPX_FLIGHT_AGAIN:
+	case HAPAX_NOVALUE:
+	case HAPAX_EDEADLK:
+	case HAPAX_ETIMEDOUT:
+	case HAPAX_INFLIGHT:
+	case HAPAX_ECLOSED:
+		return false;
+	default:
+		return true;
+	}
+}
+
+int hpx_refresh_wait(struct hpx_call *call, struct hpx_node *n, struct hpx_object *o, struct hpx_object **out)
+{
+	struct hpx_reload *r, *other __attribute__((cleanup(unjoin))) = NULL;
+	hapax_cache *c = call->cache;
+	hapax_key key = hpx_table_key(c->table, n->entry);
+	bool able = call->load || call->make, mine = false;
+	int rc = HAPAX_ELOADER;
+
+	*out = NULL;
+	missed(call);
+	if (!able || !hpx_refresh_may_load(call))
+		return 0;
+	r = enlist(c, &key, call->hash, n->entry, o, RUNNING, 1, &other);
+	if (r) {
+		rc = run_reload(r, call->load, call->make, call->arg, out);
+	} else if (other) {
+		pthread_mutex_lock(&lock);
+		mine = claim(other);
+		other->refs += mine; /* finish() gives up one */
+		pthread_mutex_unlock(&lock);
+		rc = mine ? run_reload(other, call->load, call->make, call->arg, out) : join(call, other, out);
+	}
+	return old_will_do(rc) ? 0 : rc;
+}
+
+int hpx_refresh_attend(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, uint64_t now, struct hpx_call *call,
+		       struct hpx_object **fresh)
+{
+	uint64_t deadline = hpx_load_relaxed(&n->deadline);
+	hapax_key key;
+	int rc = 0;
+
+	if (now >= hpx_sat_add(deadline, c->tier->stale_ns)) {
+		rc = call ? hpx_refresh_wait(call, n, o, fresh) : HAPAX_MISS;
+	} else if (hpx_refresh_due(c, n, now)) {
+		key = hpx_table_key(c->table, n->entry);
+		hpx_refresh_start(c, &key, n->policy.id, n->entry, o); /* if it cannot be, the next hit tries again */
+	}
+	if (!rc && !*fresh && now >= deadline)
+		hpx_cache_count(c, HPX_CACHE_STALE_HITS, 1);
+	return rc;
+}
+
+/* ---- back-off ---------------------------------------------------------------------------------------------------- */
+
+bool hpx_refresh_may_load(struct hpx_call *call)
+{
+	hapax_cache *c = call->cache;
+	hapax_load_error *error = &call->outcome.error;
+	uint64_t until;
+	int code = 0;
+
+	if (!c->tier || !c->tier->backoff || hpx_backoff_allows(c->tier->backoff, &c->keys, call->key, call->hash, &until, &code))
+		return true;
+	drop_error(c, error);
+	*error = (hapax_load_error){.code = code};
+	return false;
+}
+
+uint64_t hpx_refresh_loaded(hapax_cache *c, const hapax_key *key, uint64_t hash, bool failed, int code)
+{
+	struct hpx_backoff *b = c->tier ? c->tier->backoff : NULL;
+
+	if (b && failed)
+		return hpx_backoff_failed(b, &c->keys, key, hash, code);
+	if (b)
+		hpx_backoff_succeeded(b, &c->keys, key, hash);
+	return 0;
+}
+
+/* ---- asked for --------------------------------------------------------------------------------------------------- */
+
+static void ignore(int status, void *object, hapax_load_error *error, void *ctx)
+{
+	(void)status;
+	(void)ctx;
+	hapax_release(object);
+	hapax_load_error_drop(error);
+}
+
+/* Nothing is present: an ordinary load, which nobody waits for. Not counted as a get. */
+static int load_absent(hapax_cache *c, const hapax_key *key, uint64_t hash)
+{
+	const struct hpx_sink sink = {.done = ignore};
+	__attribute__((cleanup(hpx_call_end))) struct hpx_call call = {
+		.cache = c,
+		.key = key,
+		.hash = hash,
+		.deadline = HAPAX_NO_WAIT,
+		.held = HAPAX_NO_WAIT,
+		.load = c->load,
+		.make = c->make,
+		.start = c->start,
+		.arg = c->arg,
+		.sink = &sink,
+		.wants_error = true,
+		.missed = true,
+		.waited = true,
+	};
+	struct hpx_object *o = NULL;
+	void *e = NULL;
+	bool loading;
+	int rc;
+
+	o = hpx_cache_find(c, hash, key, false, &e);
+	/* order: FLIGHT.COMMIT relaxed; a hint */
+	loading = !o && e && (hpx_load_relaxed(hpx_word(e)) & (HPX_W_LOADING | HPX_W_GONE)) == HPX_W_LOADING;
+	hpx_read_unlock();
+	rc = o ? 0 : loading ? HAPAX_INFLIGHT : hpx_cache_resolve(&call, &o);
 	if (o)
-		hpx_sub_release(&o->count, 0); /* given up outside */
-	return mine;
+		hpx_cache_release(c, o);
+	return rc == HPX_CALL_PENDING ? 0 : rc;
+}
+
+int hapax_cache_refresh(hapax_cache *cache, hapax_key key)
+{
+	HPX_CACHE_STAY stay = {.cache = NULL};
+	struct hpx_over over;
+	uint64_t hash;
+	int rc;
+
+	if (!cache)
+		return HAPAX_ENULL;
+	rc = hpx_cache_stay(&stay, cache, HPX_CACHE_OPEN);
+	if (!rc)
+		rc = hpx_table_hash(cache->table, &key, &hash);
+	if (rc)
+		return rc;
+	if (!cache->load && !cache->make && !cache->start)
+		return HAPAX_ENOLOADER;
+	if (!hpx_over_find(cache, hash, &key, &over))
+		return load_absent(cache, &key, hash);
+	rc = cache->exclusive ? HAPAX_EBUSY : hpx_refresh_start(cache, &key, hash, over.entry, over.object);
+	hpx_over_drop(cache, &over);
+	return rc;
+}
+
+/* ---- fork -------------------------------------------------------------------------------------------------------- */
+
+void hpx_refresh_inherit(hapax_cache *c)
+{
+	struct hpx_reload *r, *next;
+
+	for (unsigned i = 0; i < BUCKETS; i++)
+		for (r = bucket[i]; r; r = next) {
+			next = r->next;
+			if (r->cache == c)
+				finish(r, HAPAX_EABANDONED, NULL, 0);
+		}
+}
+
+static void before_fork(void) { pthread_mutex_lock(&lock); }
+static void in_parent(void) { pthread_mutex_unlock(&lock); }
+static void in_child(void) { pthread_mutex_init(&lock, NULL); }
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+	hpx_fork_hook(HPX_FORK_BEFORE, before_fork);
+	hpx_fork_hook(HPX_FORK_PARENT, in_parent);
+	hpx_fork_hook(HPX_FORK_LOCKS, in_child);
 }

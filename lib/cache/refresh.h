@@ -20,6 +20,13 @@ bool hpx_refresh_due(hapax_cache *c, struct hpx_node *n, uint64_t now);
  * HAPAX_ETHREAD, HAPAX_ECLOSED. The entry is pinned, its object held; unmanaged caches have no pins. User code may run. */
 int hpx_refresh_start(hapax_cache *c, const hapax_key *key, uint64_t hash, void *e, struct hpx_object *o);
 
+/*
+ * For a hit, at `now`, of a present entry that is pinned and held: starts what is due. 0: it is the answer, or the new object
+ * in *fresh is. HAPAX_MISS: only a reload could say, and there is no call that would wait for it. Else as hpx_refresh_wait().
+ */
+int hpx_refresh_attend(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, uint64_t now, struct hpx_call *call,
+		       struct hpx_object **fresh);
+
 /* It is too old to be handed out without having tried: 0 and the new object in *out, or NULL there: the old one will do;
  * HPX_FLIGHT_AGAIN: look again; or what the wait came to. */
 int hpx_refresh_wait(struct hpx_call *call, struct hpx_node *n, struct hpx_object *o, struct hpx_object **out);

@@ -14,6 +14,7 @@
  * entered again from it.
  */
 #include "cache/tier.h"
+#include "cache/worker.h"
 
 #define CLOSED ((struct hpx_timer *)(uintptr_t)1)
 #define TIMER_BYTES ((sizeof(struct hpx_timer) + 15) & ~(size_t)15)
@@ -223,22 +224,37 @@ unsigned hpx_tier_sweep(hapax_cache *c, unsigned max)
 	return n;
 }
 
+/* Tasks that wait for maintain(): not from inside user code of this cache, which may be one of them. */
+static bool run_tasks(hapax_cache *c)
+{
+	const struct hpx_frame *frame;
+
+	for (frame = hpx_self.frames; frame; frame = frame->up)
+		if (frame->cache == c)
+			return false;
+	hpx_work_step(c, 256);
+	return hpx_work_pending(c);
+}
+
 bool hapax_cache_maintain(hapax_cache *cache)
 {
 	HPX_CACHE_STAY stay = {.cache = NULL};
 	struct hpx_tier *t;
-	bool more = false;
+	bool more;
 
 	if (!cache || hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
 		return false;
+	more = run_tasks(cache);
 	t = cache->tier;
-	if (!t || hpx_load_relaxed(&t->sweeping)) /* order: TIER.SWEEP relaxed; a hint */
+	if (!t)
+		return more;
+	if (hpx_load_relaxed(&t->sweeping)) /* order: TIER.SWEEP relaxed; a hint */
 		return false;
 	hpx_tier_settle(cache);
 	if (t->timers) {
 		hpx_tier_sweep(cache, 256);
 		/* order: TIER.DUE relaxed; a hint */
-		more = hpx_tier_now(cache) >= hpx_load_relaxed(&t->due);
+		more |= hpx_tier_now(cache) >= hpx_load_relaxed(&t->due);
 	}
 	return more;
 }
@@ -250,6 +266,8 @@ uint64_t hapax_cache_next_deadline(hapax_cache *cache)
 
 	if (!cache || hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
 		return HAPAX_FOREVER;
+	if (hpx_work_pending(cache))
+		return 0;
 	t = cache->tier;
 	if (!t)
 		return HAPAX_FOREVER;

@@ -40,6 +40,7 @@ struct hpx_tier {
 	uint64_t stale_ns, stale_error_ns, backoff_ns, backoff_max_ns; /* 0 when unset */
 	double jitter, early;
 	struct hpx_backoff *backoff; /* NULL: none */
+	bool refreshes;      /* by an age, early, or stale */
 	const hapax_policy *policy; /* NULL: no bound */
 	void *state;
 	hapax_weigh_fn weigh;
@@ -113,6 +114,7 @@ struct hpx_terms {
 	uint64_t now;
 	struct hpx_timer *timer; /* NULL: needs none, or taken */
 	uint32_t load_us;
+	bool reload;      /* for install.c: by a reload, which is no write that fences one */
 };
 /* Outside locks: weight, validity and timer of `o` under `key`: 0, HAPAX_EWEIGHT, HAPAX_ECALLBACK, HAPAX_ENOMEM.
  * `old`, pinned: the node that is written over, NULL: none, the entry is created. `given` (may be NULL) overrides. Undone by
@@ -131,6 +133,13 @@ void hpx_node_init(hapax_cache *c, void *e, uint64_t hash, uint32_t pins);
 void hpx_node_terms(hapax_cache *c, struct hpx_node *n, const struct hpx_terms *terms);
 /* After publication, the entry pinned and the object held: starts its timer and retains it. Outside sections and locks. */
 void hpx_node_installed(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, struct hpx_terms *terms);
+/* A put wrote the same object again: a reload that has begun comes too late. */
+static inline void hpx_node_written(struct hpx_node *n)
+{
+	/* order: NODE.FLAGS relaxed; a reload that looks at this instant comes first */
+	if (hpx_load_relaxed(&n->flags) & HPX_NODE_REFRESHING)
+		hpx_or_relaxed(&n->flags, HPX_NODE_REWRITTEN);
+}
 /* The present entry, pinned, is written anew: times, weight, deadline. */
 void hpx_node_rewritten(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, struct hpx_terms *terms);
 
@@ -186,11 +195,12 @@ static inline __attribute__((always_inline)) bool hpx_tier_hit(hapax_cache *c, v
 #define HPX_TIER_ATTEND 101
 
 /*
- * In a section, which it leaves: `e` is present, `o` is held by the caller. 0: it is the answer, and counts as used;
- * HPX_FLIGHT_AGAIN: it was not, look again; HAPAX_NEGATIVE; HAPAX_ECALLBACK. Other than 0: `o` was released.
- * `hit`: it counts as one, and the expire callback is asked.
+ * In a section, which it leaves: `e` is present, *o is held by the caller. 0: it is the answer, and counts as used, or *o is
+ * what a reload made; HPX_FLIGHT_AGAIN: it was not, look again; HAPAX_NEGATIVE; HAPAX_ECALLBACK; what a wait for a reload
+ * came to. Other than 0: *o was released. `hit`: it counts as one, and the expire callback is asked. `call` NULL: nothing is
+ * waited for: HAPAX_MISS instead.
  */
-int hpx_tier_attend(hapax_cache *c, void *e, struct hpx_object *o, bool hit);
+int hpx_tier_attend(hapax_cache *c, void *e, struct hpx_object **o, bool hit, struct hpx_call *call);
 
 /*
  * Outside sections; returns inside one. The valid present entry of the key with its object held, or NULL with *e as

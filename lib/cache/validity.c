@@ -10,6 +10,7 @@
  * Times are words of their own, written by whoever writes the entry and by hits (`used`); a reader that sees one of them
  * a moment late decides as if it had come a moment earlier.
  */
+#include "cache/refresh.h"
 #include "cache/tier.h"
 #include "expiry/jitter.h"
 
@@ -121,12 +122,13 @@ void hpx_node_schedule(hapax_cache *c, struct hpx_node *n)
 {
 	struct hpx_tier *t = c->tier;
 	uint64_t attend = hpx_load_relaxed(&n->deadline), from;
+	bool reloading = hpx_load_relaxed(&n->flags) & HPX_NODE_REFRESHING; /* order: NODE.FLAGS relaxed; its end schedules */
 
-	if (t->refresh_ns != HPX_NEVER) {
+	if (t->refresh_ns != HPX_NEVER && !reloading) {
 		from = hpx_sat_add(hpx_load_relaxed(&n->written), t->refresh_ns);
 		attend = from < attend ? from : attend;
 	}
-	if (t->early > 0) {
+	if (t->early > 0 && !reloading) {
 		from = early_from(t, n);
 		attend = from < attend ? from : attend;
 	}
@@ -220,7 +222,7 @@ bool hpx_node_hidden(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 	if (!t->timed)
 		return false;
 	now = hpx_tier_now(c);
-	if (now >= hpx_node_end(t, n))
+	if (now >= hpx_sat_add(hpx_load_relaxed(&n->deadline), t->stale_ns))
 		return true;
 	/* order: OBJECT.COUNT relaxed; the cache and the caller are all who hold it */
 	return flags & HPX_NODE_RETAINED && now >= hpx_node_lapse(t, n) && hpx_load_relaxed(&o->count) >> 16 <= 2;
@@ -262,7 +264,8 @@ static int read_expiry(hapax_cache *c, struct hpx_node *n, struct hpx_object *o,
 	return rc;
 }
 
-static int attend(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, bool hit)
+static int attend(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, bool hit, struct hpx_call *call,
+		  struct hpx_object **fresh)
 {
 	struct hpx_tier *t = c->tier;
 	uint64_t now = t->timed ? hpx_tier_now(c) : 0;
@@ -282,6 +285,11 @@ static int attend(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, bool
 	if (t->timed && flags & HPX_NODE_RETAINED && now >= hpx_node_lapse(t, n)) {
 		hpx_tier_lapse(c, n, o);
 		return HPX_FLIGHT_AGAIN;
+	}
+	if (t->refreshes) {
+		rc = hpx_refresh_attend(c, n, o, now, call, fresh);
+		if (rc || *fresh)
+			return rc;
 	}
 	if (t->idle_ns != HPX_NEVER)
 		hpx_store_relaxed(&n->used, now);
@@ -306,19 +314,22 @@ static int attend(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, bool
 	return rc;
 }
 
-int hpx_tier_attend(hapax_cache *c, void *e, struct hpx_object *o, bool hit)
+int hpx_tier_attend(hapax_cache *c, void *e, struct hpx_object **o, bool hit, struct hpx_call *call)
 {
 	struct hpx_node *n = hpx_node_of(c, e);
+	struct hpx_object *fresh = NULL;
 	bool pinned = hpx_node_pin(n);
 	int rc = HPX_FLIGHT_AGAIN;
 
 	hpx_read_unlock();
 	if (pinned) {
-		rc = attend(c, n, o, hit);
+		rc = attend(c, n, *o, hit, call, &fresh);
 		hpx_node_unpin(n);
 	}
-	if (rc)
-		hpx_cache_release(c, o);
+	if (rc || fresh) {
+		hpx_cache_release(c, *o);
+		*o = fresh;
+	}
 	return rc;
 }
 
