@@ -13,8 +13,9 @@
  * How often a key was asked for, present or not, tells the sketch. The window is there for keys that are asked for in
  * bursts, before the sketch knows of them. Its size follows what it earns: after ten requests per node the hits in the
  * window and those in main are divided by the room each takes, and the bound moves a little (GAIN of the capacity at
- * most) towards the one that earns more by the unit. One sample says all; nothing is compared with an earlier one, as
- * what was asked for then was something else.
+ * most) towards the one that earns more by the unit. A window that is too small for what keys need between two requests
+ * earns nothing, and would stay so: it is then made larger in PROBES steps, and stays where more is hit than before.
+ * Otherwise it goes back, and the pause to the next attempt is twice as long as the last.
  *
  * Hits come through buffers that lose some of them (HAPAX_POLICY_RECORD). One call moves MOVES nodes at most.
  */
@@ -22,12 +23,18 @@
 #include "policy/sketch.h"
 
 #define MOVES 64
-#define SAMPLE 10      /* requests per node from one look at the window to the next */
-#define GAIN 0.1       /* of the capacity, at most, by which it moves then */
+#define SAMPLE 10         /* requests per node from one look at the window to the next */
+#define GAIN 0.1          /* of the capacity, at most, by which it moves then */
 #define WINDOW_MIN 0.01
 #define WINDOW_MAX 0.9
-#define WARM 6         /* a candidate that was asked for so often is let in without reason one time in LUCK, so that */
-#define LUCK 128       /* nobody can keep keys out by asking for others that the sketch takes for the victim */
+#define PROBES 3
+#define PROBE_STEP 0.3    /* of the capacity */
+#define PROBE_BETTER 0.01 /* in hits per request: it stays */
+#define PROBE_WORSE 0.02  /* it goes back at once */
+#define PROBE_BELOW 0.9   /* there is not much to gain where so many requests are hits */
+#define PAUSE_MAX 256     /* samples */
+#define WARM 6            /* a candidate that was asked for so often is let in without reason one time in LUCK, so that */
+#define LUCK 128          /* nobody can keep keys out by asking for others that the sketch takes for the victim */
 
 enum { WINDOW, PROBATION, PROTECTED, QUEUES };
 
@@ -40,6 +47,8 @@ struct tinylfu {
 	struct hpx_sketch sketch;
 	uint64_t random;
 	uint64_t window_hits, main_hits, misses; /* of this sample */
+	unsigned probes, pause, wait;            /* steps left; pause after the next failure; what is left of this one */
+	double before_hits, before_window;       /* the probe: where it began */
 };
 
 static uint64_t total(const struct tinylfu *t)
@@ -69,6 +78,7 @@ static int tinylfu_create(void **state, uint64_t capacity, const hapax_allocator
 	t->allocator = allocator;
 	t->capacity = capacity;
 	t->random = 1;
+	t->pause = 1;
 	bounds_set(t, 0);
 	if (hpx_sketch_init(&t->sketch, allocator, capacity)) {
 		hpx_policy_free(allocator, t, sizeof(*t));
@@ -100,16 +110,43 @@ static void enter(struct tinylfu *t, hapax_policy_node *node, uint32_t queue)
 	hpx_list_push(&t->queue[queue], node);
 }
 
-/* At the end of a sample: to what earns more. The one hit that each gets for nothing is for a part without any room. */
+/* Where the window goes after a step of a probe. */
+static double probe(struct tinylfu *t, double window, double hits)
+{
+	if (hits > t->before_hits + PROBE_BETTER) {
+		t->probes = 0;
+		t->pause = 1;
+		return window;
+	}
+	if (hits >= t->before_hits - PROBE_WORSE && --t->probes)
+		return window + PROBE_STEP * (double)t->capacity;
+	t->probes = 0;
+	t->wait = t->pause = t->pause < PAUSE_MAX ? t->pause * 2 : PAUSE_MAX;
+	return t->before_window;
+}
+
+/* At the end of a sample. The one hit that each part gets for nothing is for the one that has no room. */
 static void adapt(struct tinylfu *t)
 {
-	double window = (double)t->window_bound, main = (double)t->capacity - window, by_window, by_main;
+	uint64_t seen = t->window_hits + t->main_hits + t->misses;
+	double all = (double)t->capacity, window = (double)t->window_bound, main = all - window < 1 ? 1 : all - window;
+	double hits = (double)(t->window_hits + t->main_hits) / (double)seen;
+	double by_window = (double)(t->window_hits + 1) / window, by_main = (double)(t->main_hits + 1) / main;
 
-	if (t->window_hits + t->main_hits + t->misses < SAMPLE * t->sketch.keys)
+	if (seen < SAMPLE * t->sketch.keys)
 		return;
-	by_window = (double)(t->window_hits + 1) / window;
-	by_main = (double)(t->main_hits + 1) / (main < 1 ? 1 : main);
-	bounds_set(t, window + GAIN * (double)t->capacity * (by_window - by_main) / (by_window + by_main));
+	if (t->probes) {
+		window = probe(t, window, hits);
+	} else if (t->window_hits <= seen / 1024 && window < all / 4 && hits < PROBE_BELOW && !t->wait) {
+		t->probes = PROBES;
+		t->before_hits = hits;
+		t->before_window = window;
+		window += PROBE_STEP * all;
+	} else {
+		t->wait -= !!t->wait;
+		window += GAIN * all * (by_window - by_main) / (by_window + by_main);
+	}
+	bounds_set(t, window);
 	t->window_hits = t->main_hits = t->misses = 0;
 }
 
@@ -215,6 +252,7 @@ static void tinylfu_resize(void *state, uint64_t capacity)
 	double part = t->capacity ? (double)t->window_bound / (double)t->capacity : 0;
 
 	t->capacity = capacity;
+	t->probes = 0;
 	bounds_set(t, part * (double)capacity);
 	(void)hpx_sketch_init(&t->sketch, t->allocator, capacity);
 }
