@@ -377,21 +377,24 @@ static int prepare(struct hpx_call *call)
 	return call->wants_error && !call->box ? HAPAX_ENOMEM : 0;
 }
 
-int hpx_token_load(struct hpx_call *call, struct hpx_object **out)
+static int start(struct hapax_load *t, struct hpx_call *call, struct hpx_object **out)
 {
-	struct hapax_load *t = prepare(call) ? NULL : token_new(call);
 	__attribute__((cleanup(starting_end))) struct starting s = {.t = t};
-	int rc;
+	int rc = hpx_load_publish(&t->load);
 
-	if (!t)
-		return HAPAX_ENOMEM;
-	rc = hpx_load_publish(&t->load);
 	if (!rc)
 		rc = begin(&s, call);
 	if (rc != HPX_CALL_PENDING || call->sink)
 		return rc;
 	hpx_flight_await(&call->cache->flights, &s.waiter, call->deadline);
 	return hpx_call_outcome(call, out);
+}
+
+int hpx_token_load(struct hpx_call *call, struct hpx_object **out)
+{
+	struct hapax_load *t = prepare(call) ? NULL : token_new(call);
+
+	return t ? start(t, call, out) : HAPAX_ENOMEM;
 }
 
 /* ---- the cache ends ----------------------------------------------------------------------------------------------- */
