@@ -5,6 +5,8 @@
 
 #include "cache/tier.h"
 
+struct hpx_reload;
+
 /* From publication on it ends once: in hpx_load_conclude(), hpx_load_abandon() or hpx_load_cancel(). */
 struct hpx_load {
 	struct hpx_call *call;     /* of whoever works on it now */
@@ -39,5 +41,7 @@ void hpx_cache_drop_error(hapax_cache *c, hapax_load_error *error);
 
 /* token.c: a load that does not run on this thread: as hpx_cache_load(). */
 int hpx_token_load(struct hpx_call *call, struct hpx_object **out);
+/* The call's start() gets a token whose end is that of the reload, and may have been when this returns. Else 0: an error. */
+int hpx_token_reload(struct hpx_call *call, struct hpx_reload *reload);
 
 #endif

@@ -11,6 +11,7 @@
  */
 #include "cache/backoff.h"
 #include "cache/install.h"
+#include "cache/load.h"
 #include "cache/refresh.h"
 #include "cache/request.h"
 #include "cache/worker.h"
@@ -27,6 +28,7 @@ struct hpx_reload {
 	size_t bytes;
 	unsigned refs;            /* under the lock: who runs it, its task, who is about to join it */
 	unsigned state;           /* under the lock */
+	uint64_t begun;           /* its loader */
 	unsigned char copy[];
 };
 
@@ -181,7 +183,6 @@ struct run {
 	void *arg;
 	struct hpx_frame frame;
 	struct hpx_object *object; /* ours */
-	uint64_t begun;
 	uint32_t spent_us;
 	bool running;              /* the loader is on the stack */
 	bool loaded;               /* it has made the object */
@@ -199,13 +200,24 @@ static void drop_object(hapax_cache *c, struct run *run)
 	hpx_cache_release(c, o);
 }
 
-static void count_time(hapax_cache *c, struct run *run)
+static void begin(struct hpx_reload *r)
 {
-	uint64_t now = hpx_env_now_coarse(c->env), spent = now > run->begun ? now - run->begun : 0;
-
-	run->spent_us = spent / 1000 < UINT32_MAX ? (uint32_t)(spent / 1000) : UINT32_MAX;
-	hpx_cache_count(c, HPX_CACHE_NS, spent);
+	hpx_cache_count(r->cache, HPX_CACHE_LOADS, 1);
+	hpx_cache_count(r->cache, HPX_CACHE_REFRESHES, 1);
+	r->begun = hpx_env_now_coarse(r->cache->env);
 }
+
+/* By a clock that went back it took no time. */
+static uint32_t count_time(struct hpx_reload *r)
+{
+	uint64_t now = hpx_env_now_coarse(r->cache->env), spent = now > r->begun ? now - r->begun : 0;
+
+	hpx_cache_count(r->cache, HPX_CACHE_NS, spent);
+	return spent / 1000 < UINT32_MAX ? (uint32_t)(spent / 1000) : UINT32_MAX;
+}
+
+/* A load that begun and has no answer. */
+static void count_abandoned(struct hpx_reload *r);
 
 static void count_failure(hapax_cache *c)
 {
@@ -224,9 +236,7 @@ static void run_end(struct run *run)
 	c = r->cache;
 	if (run->running) {
 		hpx_self.frames = run->frame.up;
-		count_time(c, run);
-		count_failure(c);
-		hpx_cache_count(c, HPX_CACHE_ABANDONED, 1);
+		count_abandoned(r);
 	}
 	run->reload = NULL;
 	drop_object(c, run);
@@ -241,9 +251,7 @@ static int call_loader(struct run *run, hapax_load_error *error)
 	void *made = NULL;
 	int result;
 
-	hpx_cache_count(c, HPX_CACHE_LOADS, 1);
-	hpx_cache_count(c, HPX_CACHE_REFRESHES, 1);
-	run->begun = hpx_env_now_coarse(c->env);
+	begin(r);
 	run->frame = (struct hpx_frame){.up = hpx_self.frames, .cache = c, .entry = r};
 	hpx_self.frames = &run->frame;
 	run->running = true;
@@ -251,7 +259,6 @@ static int call_loader(struct run *run, hapax_load_error *error)
 			   : run->load(hpx_payload(run->object), &r->key, run->arg, error);
 	run->running = false;
 	hpx_self.frames = run->frame.up;
-	count_time(c, run);
 	error->shared = NULL;
 	run->loaded = result == HAPAX_LOAD_OK;
 	if (run->make && run->loaded && made)
@@ -366,10 +373,58 @@ static int judge(struct run *run, int result)
 	return rc == HAPAX_MISS ? 0 : rc;
 }
 
-static void drop_error(hapax_cache *c, hapax_load_error *error)
+/* The loader has answered: the end. */
+static int conclude(struct run *run, int result, const hapax_load_error *error)
 {
-	HPX_CACHE_FRAME(c, NULL);
-	hapax_load_error_drop(error);
+	struct hpx_reload *r = run->reload;
+	uint64_t not_before;
+	int rc;
+
+	HPX_STOP("refresh.returned");
+	run->spent_us = count_time(r);
+	rc = judge(run, result);
+	not_before = hpx_refresh_loaded(r->cache, &r->key, r->hash, rc == HAPAX_ELOADER, error->code);
+	run->reload = NULL;
+	finish(r, rc, rc ? NULL : run->object, not_before);
+	return rc;
+}
+
+int hpx_reload_conclude(struct hpx_reload *r, int result, struct hpx_object *object, hapax_load_error *error)
+{
+	struct run run __attribute__((cleanup(run_end))) = {.reload = r, .object = object, .loaded = true};
+	hapax_cache *c = r->cache;
+	int rc = conclude(&run, result, error);
+
+	drop_object(c, &run);
+	return rc;
+}
+
+static void count_abandoned(struct hpx_reload *r)
+{
+	count_time(r);
+	count_failure(r->cache);
+	hpx_cache_count(r->cache, HPX_CACHE_ABANDONED, 1);
+}
+
+void hpx_reload_abandon(struct hpx_reload *r, int status)
+{
+	count_abandoned(r);
+	finish(r, status, NULL, 0);
+}
+
+/* The application does it, and completes a token. Until then it is nobody's to run. */
+static void start_reload(struct hpx_reload *r, hapax_start_fn start, void *arg)
+{
+	hapax_cache *c = r->cache;
+	struct hpx_call call = {.cache = c, .key = &r->key, .hash = r->hash, .start = start, .arg = arg};
+	int rc;
+
+	begin(r);
+	rc = hpx_token_reload(&call, r);
+	if (rc) {
+		count_failure(c);
+		finish(r, rc, NULL, 0);
+	}
 }
 
 /* The reload is the caller's to run, and ends here. The status, and with 0 the new object in *out (may be NULL). */
@@ -378,9 +433,8 @@ static int run_reload(struct hpx_reload *r, hapax_load_fn load, hapax_make_fn ma
 	struct run run __attribute__((cleanup(run_end))) = {.reload = r, .load = load, .make = make, .arg = arg};
 	hapax_load_error error = {.code = 0};
 	hapax_cache *c = r->cache;
-	uint64_t not_before = 0;
 	void *payload;
-	int result, rc = 0;
+	int rc = 0;
 
 	if (load) {
 		rc = hapax_new(c->env, c->type, 0, &payload);
@@ -388,14 +442,12 @@ static int run_reload(struct hpx_reload *r, hapax_load_fn load, hapax_make_fn ma
 			run.object = hpx_object_of(payload);
 	}
 	if (!rc) {
-		result = call_loader(&run, &error);
-		HPX_STOP("refresh.returned");
-		rc = judge(&run, result);
-		not_before = hpx_refresh_loaded(c, &r->key, r->hash, rc == HAPAX_ELOADER, error.code);
-		drop_error(c, &error);
+		rc = conclude(&run, call_loader(&run, &error), &error);
+		hpx_cache_drop_error(c, &error);
+	} else {
+		run.reload = NULL;
+		finish(r, rc, NULL, 0);
 	}
-	run.reload = NULL;
-	finish(r, rc, rc ? NULL : run.object, not_before);
 	if (!rc && out) {
 		*out = run.object;
 		run.object = NULL;
@@ -415,10 +467,12 @@ static void task(hapax_cache *c, void *arg, bool run)
 	mine = claim(r);
 	r->refs += mine; /* finish() gives up one */
 	pthread_mutex_unlock(&lock);
-	if (mine && run && hpx_cache_state(c) == HPX_CACHE_OPEN)
-		run_reload(r, c->load, c->make, c->arg, NULL);
-	else if (mine)
+	if (mine && !(run && hpx_cache_state(c) == HPX_CACHE_OPEN))
 		finish(r, HAPAX_ECLOSED, NULL, 0);
+	else if (mine && c->start)
+		start_reload(r, c->start, c->arg);
+	else if (mine)
+		run_reload(r, c->load, c->make, c->arg, NULL);
 	put(r);
 }
 
@@ -429,7 +483,7 @@ int hpx_refresh_start(hapax_cache *c, const hapax_key *key, uint64_t hash, void 
 	bool mine;
 	int rc, code;
 
-	if (!c->load && !c->make)
+	if (!c->load && !c->make && !c->start)
 		return HAPAX_ENOLOADER;
 	if (c->tier && c->tier->backoff && !hpx_backoff_allows(c->tier->backoff, &c->keys, key, hash, &until, &code))
 		return HAPAX_ELOADER;
@@ -488,21 +542,7 @@ bool hpx_refresh_due(hapax_cache *c, struct hpx_node *n, uint64_t now)
 
 /* ---- waited for -------------------------------------------------------------------------------------------------- */
 
-static void missed(struct hpx_call *call)
-{
-	if (!call->missed)
-		hpx_cache_count(call->cache, HPX_CACHE_MISSES, 1);
-	call->missed = true;
-}
-
-static void joined(void *ctx)
-{
-	struct hpx_call *call = ctx;
-
-	if (!call->waited)
-		hpx_cache_count(call->cache, HPX_CACHE_WAITS, 1);
-	call->waited = true;
-}
+static void joined(void *ctx) { hpx_call_waited(ctx); }
 
 static int join(struct hpx_call *call, struct hpx_reload *r, struct hpx_object **out)
 {
@@ -544,25 +584,33 @@ static bool old_will_do(int rc)
 
 int hpx_refresh_wait(struct hpx_call *call, struct hpx_node *n, struct hpx_object *o, struct hpx_object **out)
 {
-	struct hpx_reload *r, *other __attribute__((cleanup(unjoin))) = NULL;
+	struct hpx_reload *r __attribute__((cleanup(unjoin))) = NULL, *other;
 	hapax_cache *c = call->cache;
 	hapax_key key = hpx_table_key(c->table, n->entry);
-	bool able = call->load || call->make, mine = false;
-	int rc = HAPAX_ELOADER;
+	bool mine;
+	int rc;
 
 	*out = NULL;
-	missed(call);
-	if (!able || !hpx_refresh_may_load(call))
+	hpx_call_missed(call);
+	if (!hpx_call_can_load(call) || !hpx_refresh_may_load(call))
 		return 0;
-	r = enlist(c, &key, call->hash, n->entry, o, RUNNING, 1, &other);
-	if (r) {
-		rc = run_reload(r, call->load, call->make, call->arg, out);
-	} else if (other) {
+	r = enlist(c, &key, call->hash, n->entry, o, RUNNING, 2, &other);
+	mine = r != NULL;
+	if (!r && !other)
+		return 0; /* no memory: a reload that failed */
+	if (other) {
+		r = other;
 		pthread_mutex_lock(&lock);
-		mine = claim(other);
-		other->refs += mine; /* finish() gives up one */
+		mine = claim(r);
+		r->refs += mine; /* finish() gives up one */
 		pthread_mutex_unlock(&lock);
-		rc = mine ? run_reload(other, call->load, call->make, call->arg, out) : join(call, other, out);
+	}
+	if (mine && (call->load || call->make)) {
+		rc = run_reload(r, call->load, call->make, call->arg, out);
+	} else {
+		if (mine)
+			start_reload(r, call->start, call->arg);
+		rc = join(call, r, out);
 	}
 	return old_will_do(rc) ? 0 : rc;
 }
@@ -596,7 +644,7 @@ bool hpx_refresh_may_load(struct hpx_call *call)
 
 	if (!c->tier || !c->tier->backoff || hpx_backoff_allows(c->tier->backoff, &c->keys, call->key, call->hash, &until, &code))
 		return true;
-	drop_error(c, error);
+	hpx_cache_drop_error(c, error);
 	*error = (hapax_load_error){.code = code};
 	return false;
 }

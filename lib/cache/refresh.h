@@ -36,6 +36,11 @@ bool hpx_refresh_may_load(struct hpx_call *call);
 /* A load has ended, `failed` or not; before whoever waits for it hears of it. Until when there will be no other. */
 uint64_t hpx_refresh_loaded(hapax_cache *c, const hapax_key *key, uint64_t hash, bool failed, int code);
 
+/* A token's reload: its end, once. conclude() consumes object and error's share as a load does: what all get. */
+struct hpx_reload;
+int hpx_reload_conclude(struct hpx_reload *r, int result, struct hpx_object *object, hapax_load_error *error);
+void hpx_reload_abandon(struct hpx_reload *r, int status);
+
 /* In the child of a fork, after hpx_work_drop(): the reloads of vanished threads end. */
 void hpx_refresh_inherit(hapax_cache *c);
 
