@@ -337,6 +337,8 @@ static void finish(hapax_cache *c)
 	list_remove(c);
 	empty(c);
 	hpx_table_end(c->table, left_over, c);
+	if (c->tier)
+		hpx_tier_end(c->tier);
 	if (c->class)
 		hpx_class_detach(c->class);
 	/* order: RECLAIM.RETIRE; deaths that found the cache through their class are in sections */

@@ -19,6 +19,15 @@ __attribute__((noinline)) static struct hpx_object *find_far(hapax_cache *c, con
 	return hpx_table_lookup(c->table, hash, key, &e);
 }
 
+/* Hits have been recorded for the policy: now is a time to let it know. */
+__attribute__((noinline, cold)) static void tell_policy(hapax_cache *c)
+{
+	HPX_CACHE_STAY stay;
+
+	if (!hpx_cache_stay(&stay, c, HPX_CACHE_OPEN))
+		hpx_tier_recorded(c);
+}
+
 /* An entry was there, and its object has died. In a managed cache the slow path goes on. */
 __attribute__((noinline, cold)) static struct hpx_object *find_dead(hapax_cache *c, const hapax_key *key, uint64_t hash)
 {
@@ -48,7 +57,7 @@ __attribute__((noinline)) static bool hidden(hapax_cache *c, void *e, struct hpx
 static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted, void **out)
 {
 	struct hpx_object *o = NULL, *undone = NULL;
-	bool far = false, first = false;
+	bool far = false, first = false, record = false;
 	void *e;
 	int rc;
 
@@ -71,7 +80,7 @@ static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapa
 			hpx_read_unlock(), hpx_read_lock();
 		if (HPX_UNLIKELY(!o || !hpx_take(o)))
 			o = find_dead(c, key, *hash);
-		else if (c->tier && !(counted ? hpx_tier_hit(c, e, key->size) : !hidden(c, e, o)))
+		else if (c->tier && !(counted ? hpx_tier_hit(c, e, key->size, &record) : !hidden(c, e, o)))
 			undone = o, o = NULL;
 	} else if (far && !c->tier) {
 		o = find_far(c, key, *hash);
@@ -88,6 +97,8 @@ static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapa
 	}
 	if (HPX_UNLIKELY(first))
 		first_hit(c);
+	if (HPX_UNLIKELY(record))
+		tell_policy(c);
 	*out = hpx_payload(o);
 	return 0;
 }

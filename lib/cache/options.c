@@ -110,35 +110,45 @@ int hpx_tier_create(struct hpx_tier **out, hapax_env *env, const hapax_cache_opt
 	if (!t)
 		return HAPAX_ENOMEM;
 	configure(t, o);
-	if (t->bounded) {
-		t->policy = o->policy ? o->policy : hapax_policy_adaptive();
-		t->exact = t->policy->flags == HAPAX_POLICY_EXACT;
-		t->recorded = t->policy->flags == HAPAX_POLICY_RECORD;
-		t->touch_max = t->policy->flags == HAPAX_POLICY_TOUCH ? t->policy->touch_max : 0;
-		rc = t->policy->create(&t->state, hpx_load_relaxed(&t->bound), hpx_env_allocator(env), t->policy->ctx);
-	}
-	t->asked = t->exact || t->expire;
-	if (!rc && t->backoff_ns) {
-		rc = hpx_backoff_create(&t->backoff, env, t->backoff_ns, t->backoff_max_ns);
-		if (rc && t->policy)
-			t->policy->destroy(t->state);
-	}
-	if (rc) {
-		hpx_free(env, t, sizeof(*t), HPX_CACHE_LINE);
-		return rc;
-	}
 	pthread_mutex_init(&t->lock, NULL);
 	hpx_wheel_init(&t->wheel, t->timers ? hpx_env_now(env) : 0);
 	hpx_init(&t->due, HPX_NEVER);
+	if (t->bounded) {
+		t->policy = o->policy ? o->policy : hapax_policy_adaptive();
+		t->exact = t->policy->flags == HAPAX_POLICY_EXACT;
+		t->touch_max = t->policy->flags == HAPAX_POLICY_TOUCH ? t->policy->touch_max : 0;
+		rc = t->policy->create(&t->state, hpx_load_relaxed(&t->bound), hpx_env_allocator(env), t->policy->ctx);
+		if (!rc && t->policy->flags == HAPAX_POLICY_RECORD) {
+			t->hits = hpx_hits_create(hpx_env_allocator(env), HPX_STRIPES);
+			rc = t->hits ? 0 : HAPAX_ENOMEM;
+		} else if (rc) {
+			t->policy = NULL; /* nothing to be destroyed */
+		}
+	}
+	t->asked = t->exact || t->expire;
+	if (!rc && t->backoff_ns)
+		rc = hpx_backoff_create(&t->backoff, env, t->backoff_ns, t->backoff_max_ns);
+	if (rc) {
+		hpx_tier_free(t, env);
+		return rc;
+	}
 	*out = t;
 	return 0;
 }
 
-void hpx_tier_free(struct hpx_tier *t, hapax_env *env)
+void hpx_tier_end(struct hpx_tier *t)
 {
-	hpx_tier_timers_free(t, env);
 	if (t->policy)
 		t->policy->destroy(t->state);
+	t->policy = NULL;
+}
+
+void hpx_tier_free(struct hpx_tier *t, hapax_env *env)
+{
+	hpx_tier_end(t);
+	hpx_tier_timers_free(t, env);
+	if (t->hits)
+		hpx_hits_destroy(t->hits);
 	if (t->backoff)
 		hpx_backoff_destroy(t->backoff);
 	pthread_mutex_destroy(&t->lock);

@@ -10,7 +10,10 @@
  * Limits. A claimer that comes between RETAINED and the push of the arrival leaves the reference to whoever lists arrivals
  * next. Weights are summed in 64 bits, each below 2^62, and the sum saturates.
  */
+#include <sched.h>
+
 #include "cache/tier.h"
+#include "policy/record.h"
 
 /* ---- arrivals ---------------------------------------------------------------------------------------------------- */
 
@@ -27,7 +30,8 @@ void hpx_tier_admit(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 	uint32_t flags;
 	struct hpx_node *first;
 
-	if (!t->retains)
+	/* order: NODE.FLAGS relaxed; set before publication. What remembers that there is no value is always held */
+	if (!t->retains && !(hpx_load_relaxed(&n->flags) & HPX_NODE_NEGATIVE))
 		return;
 	if (!fits(t, n)) {
 		/* order: NODE.FLAGS relaxed; the object is held, and its death reads it */
@@ -86,6 +90,21 @@ static void account(struct hpx_tier *t, struct hpx_node *n, bool in)
 	hpx_store_relaxed(&t->weight, in ? hpx_sat_add(weight, n->policy.weight) : weight - n->policy.weight);
 }
 
+/* Where hits of it are recorded; order: NODE.SLOT relaxed; a hit that reads an old one is told from its id, or lost */
+static void slot_take(struct hpx_tier *t, struct hpx_node *n)
+{
+	if (t->hits && n->policy.weight)
+		hpx_store_relaxed(&n->slot, hpx_hits_take(t->hits, &n->policy));
+}
+
+static void slot_give(struct hpx_tier *t, struct hpx_node *n)
+{
+	if (!t->hits)
+		return;
+	hpx_hits_give(t->hits, hpx_load_relaxed(&n->slot));
+	hpx_store_relaxed(&n->slot, 0);
+}
+
 static void list(struct hpx_tier *t, struct hpx_node *n)
 {
 	hpx_or_relaxed(&n->flags, HPX_NODE_LISTED); /* order: NODE.FLAGS relaxed; under the lock */
@@ -95,6 +114,7 @@ static void list(struct hpx_tier *t, struct hpx_node *n)
 	n->policy.list = 0;
 	if (t->policy && n->policy.weight)
 		t->policy->add(t->state, &n->policy);
+	slot_take(t, n);
 }
 
 /* Out of the policy, or (by evict) out of it already; the reference is the caller's. */
@@ -103,6 +123,7 @@ static void unlist(struct hpx_tier *t, struct hpx_node *n, bool remove, uint32_t
 	uint32_t flags = hpx_load_relaxed(&n->flags); /* order: NODE.FLAGS relaxed; the swap decides */
 
 	account(t, n, false);
+	slot_give(t, n);
 	if (remove && t->policy && n->policy.weight)
 		t->policy->remove(t->state, &n->policy);
 	/* order: NODE.FLAGS acq_rel; what the policy did with the node before others may finish it */
@@ -151,8 +172,18 @@ static bool above(struct hpx_tier *t)
 	return t->bounded && hpx_load_relaxed(t->weighted ? &t->weight : &t->held) > hpx_load_relaxed(&t->bound);
 }
 
-static void evict(struct hpx_tier *t, struct batch *b)
+/* A bound lets go of it; but if its time was over before, that is why it went. */
+static uint32_t demotion(hapax_cache *c, struct hpx_node *n)
 {
+	return c->tier->timed && hpx_tier_now(c) >= hpx_node_lapse(c->tier, n) ? 0 : HPX_NODE_HEAVY;
+}
+
+static void evict(hapax_cache *c, struct batch *b)
+{
+	struct hpx_tier *t = c->tier;
+
+	if (t->hits && above(t))
+		hpx_hits_drain(t->hits, t->policy->hit, t->state);
 	while (b->n < HPX_TIER_BATCH && above(t)) {
 		hapax_policy_node *victim = t->policy->evict(t->state);
 		struct hpx_node *n;
@@ -162,7 +193,7 @@ static void evict(struct hpx_tier *t, struct batch *b)
 		n = HPX_CONTAINER_OF(victim, struct hpx_node, policy);
 		b->drop[b->n++] = hpx_node_object(n);
 		b->demoted++;
-		unlist(t, n, false, HPX_NODE_HEAVY);
+		unlist(t, n, false, demotion(c, n));
 	}
 }
 
@@ -183,16 +214,19 @@ static void finish(hapax_cache *c, struct batch *b)
 void hpx_tier_settle(hapax_cache *c)
 {
 	struct hpx_tier *t = c->tier;
-
 	bool more;
 
 	do {
 		struct batch b = {.n = 0};
 
-		if (pthread_mutex_trylock(&t->lock))
-			return; /* its holder looks again after it */
+		for (unsigned tries = 0; pthread_mutex_trylock(&t->lock); tries++) {
+			/* order: TIER.ARRIVING relaxed; a limit, no data. Below it: the lock's holder looks again after it */
+			if (hpx_load_relaxed(&t->arriving) < HPX_ARRIVALS_FEW || tries == HPX_ARRIVALS_YIELDS)
+				return;
+			sched_yield();
+		}
 		drain(t, &b);
-		evict(t, &b);
+		evict(c, &b);
 		finish(c, &b);
 		more = b.more;
 		/* order: TIER.ARRIVAL relaxed; a hint: what is missed here waits for the next call */
@@ -246,7 +280,8 @@ bool hpx_tier_replace(hapax_cache *c, struct hpx_node *old, struct hpx_node *fre
 		account(t, fresh, true);
 		t->policy->replace(t->state, &old->policy, &fresh->policy);
 		unlist(t, old, false, 0);
-		evict(t, &b);
+		slot_take(t, fresh);
+		evict(c, &b);
 	}
 	finish(c, &b);
 	if (dropped)
@@ -285,6 +320,7 @@ void hpx_tier_reweigh(hapax_cache *c, struct hpx_node *n, uint64_t weight)
 	/* order: NODE.FLAGS relaxed; under the lock */
 	if (n->policy.weight != weight && hpx_load_relaxed(&n->flags) & HPX_NODE_LISTED) {
 		account(t, n, false);
+		slot_give(t, n);
 		if (t->policy && n->policy.weight)
 			t->policy->remove(t->state, &n->policy);
 		n->policy.weight = weight;
@@ -302,6 +338,16 @@ void hpx_tier_reweigh(hapax_cache *c, struct hpx_node *n, uint64_t weight)
 		hpx_cache_release(c, o);
 	}
 	settle_after(c, &b);
+}
+
+void hpx_tier_recorded(hapax_cache *c)
+{
+	struct hpx_tier *t = c->tier;
+
+	if (pthread_mutex_trylock(&t->lock))
+		return;
+	hpx_hits_drain(t->hits, t->policy->hit, t->state);
+	pthread_mutex_unlock(&t->lock);
 }
 
 int hapax_cache_set_bound(hapax_cache *cache, int64_t bound)
@@ -333,7 +379,7 @@ int hapax_cache_set_bound(hapax_cache *cache, int64_t bound)
 				b = (struct batch){.n = 0};
 				pthread_mutex_lock(&t->lock);
 			}
-			evict(t, &b);
+			evict(cache, &b);
 			finish(cache, &b);
 		} while (b.more);
 	}
