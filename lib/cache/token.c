@@ -18,6 +18,7 @@
 #include <hapax/async.h>
 
 #include "cache/load.h"
+#include "cache/refresh.h"
 #include "cache/request.h"
 #include "cache/worker.h"
 
@@ -28,6 +29,7 @@ enum { OPEN, CLAIMED };
 
 struct hapax_load {
 	struct hpx_load load;     /* whoever claimed it */
+	struct hpx_reload *reload; /* what it loads takes the place of what is present (refresh.c); NULL: `load` */
 	struct hpx_member member; /* of the cache's open loads */
 	HPX_ATOMIC(struct hapax_cache *) cache; /* NULL: it has ended. Read in a section */
 	hapax_env *env;
@@ -149,23 +151,39 @@ static struct hpx_call call_of(struct hapax_load *t, const hapax_key *key)
 
 /* ---- completing --------------------------------------------------------------------------------------------------- */
 
+/* Claimed: it ends without an answer, having begun or not. */
+static void cancel(struct hapax_load *t, int status, bool begun)
+{
+	if (t->reload)
+		hpx_reload_abandon(t->reload, status);
+	else if (begun)
+		hpx_load_abandon(&t->load, status);
+	else
+		hpx_load_cancel(&t->load, status);
+}
+
 /* The flight's end. Inside the cache, claimed. */
 static int conclude(struct hapax_load *t, int result, struct hpx_object *object, hapax_load_error *error)
 {
 	struct hpx_load *l = &t->load;
-	hapax_key key = hpx_table_key(l->cache->table, l->entry);
-	struct hpx_call call = call_of(t, &key);
+	struct hpx_call call;
+	hapax_key key;
 	int status = HAPAX_EABANDONED;
 
 	unlist(t);
-	l->call = &call;
-	l->object = object;
-	if (result == DROPPED)
-		hpx_load_abandon(l, HPX_FLIGHT_DROPPED);
-	else
+	if (result == DROPPED) {
+		cancel(t, HPX_FLIGHT_DROPPED, true);
+	} else if (t->reload) {
+		status = hpx_reload_conclude(t->reload, result, object, error);
+	} else {
+		key = hpx_table_key(l->cache->table, l->entry);
+		call = call_of(t, &key);
+		l->call = &call;
+		l->object = object;
 		status = hpx_load_conclude(l, result, error);
-	if (!status)
-		hpx_cache_release(l->cache, object);
+		if (!status)
+			hpx_cache_release(l->cache, object);
+	}
 	drop(t);
 	return status;
 }
@@ -397,6 +415,24 @@ int hpx_token_load(struct hpx_call *call, struct hpx_object **out)
 	return t ? start(t, call, out) : HAPAX_ENOMEM;
 }
 
+int hpx_token_reload(struct hpx_call *call, struct hpx_reload *reload)
+{
+	struct hapax_load *t = token_new(call);
+
+	if (!t)
+		return HAPAX_ENOMEM;
+	{
+		__attribute__((cleanup(starting_end))) struct starting s = {.t = t};
+
+		t->reload = reload;
+		t->load.entry = reload;
+		if (!list(t))
+			return HAPAX_ECLOSED;
+		call_start(&s, call);
+	}
+	return 0;
+}
+
 /* ---- the cache ends ----------------------------------------------------------------------------------------------- */
 
 void hpx_tokens_end(hapax_cache *c)
@@ -418,7 +454,7 @@ void hpx_tokens_end(hapax_cache *c)
 	pthread_mutex_unlock(&c->async.lock);
 	for (; claimed; claimed = t) {
 		t = claimed->next;
-		hpx_load_cancel(&claimed->load, HAPAX_ECLOSED);
+		cancel(claimed, HAPAX_ECLOSED, false);
 		/* order: TOKEN.STATE relaxed; the grace period before the cache's memory goes is the edge */
 		hpx_store_relaxed(&claimed->cache, NULL);
 		drop(claimed);
@@ -439,10 +475,7 @@ void hpx_tokens_inherit(hapax_cache *c)
 		hpx_store_relaxed(&t->completed, 1);
 		if (!claim(t))
 			continue; /* half ended by a thread that is gone: as a load of that thread */
-		if (t->fn || t->make)
-			hpx_load_cancel(&t->load, HAPAX_EABANDONED);
-		else
-			hpx_load_abandon(&t->load, HAPAX_EABANDONED);
+		cancel(t, HAPAX_EABANDONED, !t->fn && !t->make);
 		hpx_store_relaxed(&t->cache, NULL);
 		drop(t);
 	}
