@@ -147,6 +147,7 @@ static void configure(hapax_cache *c, const hapax_cache_options *o)
 	c->load = o->load;
 	c->make = o->make;
 	c->start = o->start;
+	c->load_many = o->load_many;
 	c->executor = o->executor;
 	c->arg = o->arg;
 	c->keys = o->keys;

@@ -143,6 +143,13 @@ void hpx_load_begin(struct hpx_load *l)
 		l->begun = hpx_env_now_coarse(l->cache->env);
 }
 
+/* Of a bulk load the whole is counted. */
+static void count_end(struct hpx_load *l, unsigned how)
+{
+	if (!l->part)
+		hpx_cache_count(l->cache, how, 1);
+}
+
 /* Counts the time of the load. By a clock that went back it took none. */
 static void count_time(struct hpx_load *l)
 {
@@ -152,7 +159,8 @@ static void count_time(struct hpx_load *l)
 		return;
 	now = hpx_env_now_coarse(l->cache->env);
 	l->spent_us = now > l->begun ? (uint32_t)((now - l->begun) / 1000) : 0;
-	hpx_cache_count(l->cache, HPX_CACHE_NS, now > l->begun ? now - l->begun : 0);
+	if (!l->part)
+		hpx_cache_count(l->cache, HPX_CACHE_NS, now > l->begun ? now - l->begun : 0);
 }
 
 /* ---- the three ends ---------------------------------------------------------------------------------------------- */
@@ -209,7 +217,7 @@ static void commit(struct hpx_load *l)
 		hpx_node_terms(c, hpx_node_of(c, l->entry), &l->terms);
 	/* order: FLIGHT.COMMIT -> release, in the landing; the object and its record before LOADING is cleared */
 	before = hpx_flight_land(&c->flights, l->entry, hpx_word(l->entry), &landing);
-	hpx_cache_count(c, HPX_CACHE_SUCCESSES, 1);
+	count_end(l, HPX_CACHE_SUCCESSES);
 	if (!(before & HPX_W_GONE)) {
 		hpx_cache_count(c, HPX_CACHE_IN, 1);
 	} else {
@@ -370,7 +378,7 @@ static int judge(struct hpx_load *l, int result)
 	int rc = 0;
 
 	if (result == HAPAX_LOAD_NOVALUE) {
-		hpx_cache_count(l->cache, HPX_CACHE_NOVALUES, 1);
+		count_end(l, HPX_CACHE_NOVALUES);
 		return HAPAX_NOVALUE;
 	}
 	if (result != HAPAX_LOAD_OK)
@@ -409,7 +417,7 @@ int hpx_load_conclude(struct hpx_load *l, int result, hapax_load_error *error)
 	hpx_refresh_loaded(l->cache, l->call->key, l->call->hash, status == HAPAX_ELOADER, error ? error->code : 0);
 	if (!status && hpx_cache_state(l->cache) != HPX_CACHE_OPEN) {
 		/* the loader did its work, the cache has no use for it any more */
-		hpx_cache_count(l->cache, HPX_CACHE_SUCCESSES, 1);
+		count_end(l, HPX_CACHE_SUCCESSES);
 		hpx_cache_count(l->cache, HPX_CACHE_SUPERSEDED, 1);
 		hpx_cache_unused(l->cache, l->call->key, l->object, l->terms.weight, HAPAX_CAUSE_EXPLICIT);
 		fail(l, HAPAX_ECLOSED, NULL);
@@ -418,7 +426,7 @@ int hpx_load_conclude(struct hpx_load *l, int result, hapax_load_error *error)
 	} else if (!status) {
 		commit(l);
 	} else {
-		hpx_cache_count(l->cache, HPX_CACHE_FAILURES, 1);
+		count_end(l, HPX_CACHE_FAILURES);
 		if (status != HAPAX_NOVALUE || !remember(l)) {
 			fail(l, status, status == HAPAX_ELOADER ? error : NULL);
 			dispose(l, result == HAPAX_LOAD_OK);

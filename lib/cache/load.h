@@ -20,6 +20,7 @@ struct hpx_load {
 	uint32_t spent_us;
 	struct hpx_terms terms;    /* managed: asked after the loader, before the commit */
 	bool running;              /* the loader is on the stack */
+	bool part;                 /* of a bulk load, which is counted as one (bulk.c) */
 };
 
 /* 0: the entry is published, LOADING. HPX_FLIGHT_AGAIN: look again. Or an error. */

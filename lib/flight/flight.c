@@ -185,6 +185,11 @@ static void share(struct hpx_landing *landing, hapax_load_error *error)
 
 	if (!n || !error->drop)
 		return;
+	if (error->shared) { /* by another flight of the same load */
+		box = error->shared;
+		hpx_add_relaxed(&box->shares, n); /* order: ERROR.DROP relaxed; the caller has a share */
+		return;
+	}
 	box = *slot;
 	*slot = NULL;
 	box->detail = error->detail;
