@@ -125,13 +125,15 @@ target_link_libraries(handles PRIVATE hapax_warnings hapax_build $<IF:$<BOOL:${H
 add_test(NAME api.handles COMMAND handles)
 set_tests_properties(api.handles PROPERTIES LABELS api TIMEOUT 60 ENVIRONMENT "${HAPAX_TEST_ENVIRONMENT}")
 
-# The example of the README, run from the build tree.
-if(EXISTS ${PROJECT_SOURCE_DIR}/docs/examples/example.c)
-	add_executable(example ${PROJECT_SOURCE_DIR}/docs/examples/example.c)
-	target_link_libraries(example PRIVATE hapax_warnings hapax_build hapax)
-	add_test(NAME example COMMAND example)
-	set_tests_properties(example PROPERTIES LABELS api TIMEOUT 60 ENVIRONMENT "${HAPAX_TEST_ENVIRONMENT}")
-endif()
+# The examples (example.c is the README's), run from the build tree.
+file(GLOB examples CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/examples/*.c)
+foreach(source IN LISTS examples)
+	get_filename_component(name ${source} NAME_WE)
+	add_executable(${name} ${source})
+	target_link_libraries(${name} PRIVATE hapax_warnings hapax_build hapax)
+	add_test(NAME ${name} COMMAND ${name})
+	set_tests_properties(${name} PROPERTIES LABELS api TIMEOUT 60 ENVIRONMENT "${HAPAX_TEST_ENVIRONMENT}")
+endforeach()
 
 # Checks of the source text, the installation and the oracles: once, in the plain build.
 if(NOT HAPAX_SANITIZE AND NOT HAPAX_DEBUG)
