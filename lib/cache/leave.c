@@ -52,7 +52,7 @@ static void tell(hapax_cache *c, const hapax_key *key, void *object, uint64_t we
 	hapax_removal removal = {.size = sizeof(removal), .key = *key, .object = object, .cause = cause, .weight = weight};
 	int rc;
 
-	if (cause == HAPAX_CAUSE_EXPIRED) {
+	if (cause == HAPAX_CAUSE_EXPIRED && object) { /* statistics are about values */
 		hpx_cache_count(c, HPX_CACHE_EXPIRATIONS, 1);
 		hpx_cache_count(c, HPX_CACHE_EVICTED_WEIGHT, weight);
 	}
@@ -106,13 +106,12 @@ void hpx_cache_left(hapax_cache *c, void *e, struct hpx_object *o, hapax_cause c
 	hpx_read_unlock();
 	if (flags & HPX_NODE_RETAINED && hpx_tier_take(c, n))
 		hpx_cache_release(c, o); /* the cache's; the caller has its own */
-	if (!(flags & HPX_NODE_NEGATIVE)) {
-		if ((cause == HAPAX_CAUSE_EXPLICIT || cause == HAPAX_CAUSE_REPLACED) && ended(c, n))
-			cause = HAPAX_CAUSE_EXPIRED;
+	if ((cause == HAPAX_CAUSE_EXPLICIT || cause == HAPAX_CAUSE_REPLACED) && ended(c, n))
+		cause = HAPAX_CAUSE_EXPIRED;
+	if (!(flags & HPX_NODE_NEGATIVE))
 		count_cause(c, cause);
-		key = hpx_table_key(c->table, e);
-		tell(c, &key, hpx_payload(o), n->policy.weight, cause);
-	}
+	key = hpx_table_key(c->table, e);
+	tell(c, &key, flags & HPX_NODE_NEGATIVE ? NULL : hpx_payload(o), n->policy.weight, cause);
 	if (!c->exclusive)
 		hpx_node_unpin(n);
 }
@@ -134,7 +133,8 @@ static void run_note(struct hpx_note *note)
 		cause = HAPAX_CAUSE_EXPIRED;
 	else if (flags & HPX_NODE_HEAVY)
 		cause = HAPAX_CAUSE_SIZE;
-	tell(c, &key, cause == HAPAX_CAUSE_COLLECTED ? NULL : hpx_payload(hpx_node_object(n)), n->policy.weight, cause);
+	tell(c, &key, cause == HAPAX_CAUSE_COLLECTED || flags & HPX_NODE_NEGATIVE ? NULL : hpx_payload(hpx_node_object(n)),
+	     n->policy.weight, cause);
 	if (!c->exclusive)
 		hpx_node_unpin(n);
 }
@@ -152,18 +152,18 @@ void hpx_leave_dead(hapax_cache *c, void *e, uint64_t before)
 	if (flags & HPX_NODE_LEFT)
 		return;
 	hpx_timer_detach(c, n);
+	expired = ended(c, n);
+	if (expired)
+		hpx_or_relaxed(&n->flags, HPX_NODE_EXPIRED); /* order: NODE.FLAGS relaxed; for the note, on this thread */
 	if (!(flags & HPX_NODE_NEGATIVE)) {
-		expired = ended(c, n);
-		if (expired)
-			hpx_or_relaxed(&n->flags, HPX_NODE_EXPIRED); /* order: NODE.FLAGS relaxed; for the note, on this thread */
 		hpx_cache_count(c, HPX_CACHE_OUT, 1);
 		hpx_cache_count(c, HPX_CACHE_COLLECTIONS, !expired);
 		if (!expired)
 			hpx_cache_count(c, HPX_CACHE_EVICTED_WEIGHT, n->policy.weight);
 		hpx_cache_count(c, HPX_CACHE_SIZE_EVICTIONS, !expired && flags & HPX_NODE_HEAVY);
-		/* counted as a call: the cache stays until the note has run */
-		told = (c->tier->on_removal || expired) && !hpx_cache_enter(c, HPX_CACHE_ENDING);
 	}
+	/* counted as a call: the cache stays until the note has run */
+	told = (c->tier->on_removal || expired) && !hpx_cache_enter(c, HPX_CACHE_ENDING);
 	if (told) {
 		n->note.run = run_note;
 		hpx_note_add(&n->note);
