@@ -280,7 +280,10 @@ static void end_managed(hapax_cache *c, void *e, const hapax_key *key, struct hp
 	hpx_node_unpin(n);
 }
 
-/* Takes every entry out, and reports what is alive. No call is in progress; deaths are. */
+/*
+ * Takes every entry out, tells, and reports what is alive. No call is in progress but the one that ends the cache, and those
+ * of deaths: what an object's end takes with it is told of as well, and waited for.
+ */
 static void empty(hapax_cache *c)
 {
 	struct hpx_cursor cursor = {0, 0};
@@ -312,7 +315,12 @@ static void empty(hapax_cache *c)
 		if (o)
 			hpx_cache_release(c, o);
 	} while (e);
-	hpx_exclusive_fini(c);
+}
+
+static void empty_once(hapax_cache *c)
+{
+	if (!hpx_exchange_acq_rel(&c->emptied, 1)) /* order: CACHE.CALLS acq_rel; by whoever was alone in it */
+		empty(c);
 }
 
 static void cache_free(struct hpx_deferred *d)
@@ -336,7 +344,7 @@ static void left_over(void *e, uint64_t word, void *ctx)
 static void finish(hapax_cache *c)
 {
 	list_remove(c);
-	empty(c);
+	hpx_exclusive_fini(c);
 	hpx_table_end(c->table, left_over, c);
 	if (c->tier)
 		hpx_tier_end(c->tier);
@@ -344,6 +352,15 @@ static void finish(hapax_cache *c)
 		hpx_class_detach(c->class);
 	/* order: RECLAIM.RETIRE; deaths that found the cache through their class are in sections */
 	hpx_retire(c->env, &c->deferred, sizeof *c, cache_free);
+}
+
+/* In a section: nobody is in a cache that is ending. True: this thread comes in again, to empty it. */
+static bool comes_to_empty(hapax_cache *c)
+{
+	uint64_t none = 0;
+
+	/* order: CACHE.CALLS acq_rel; what every call did, before the end; one of those who find it so comes in */
+	return !hpx_load_relaxed(&c->emptied) && hpx_cas_acq_rel(&c->calls, &none, 1);
 }
 
 static bool last_out(hapax_cache *c, uint64_t calls)
@@ -374,7 +391,7 @@ int hpx_cache_enter(hapax_cache *c, enum hpx_cache_state limit)
 
 void hpx_cache_leave(hapax_cache *c)
 {
-	bool ending, mine = false;
+	bool ending, mine = false, emptying = false;
 	uint64_t before;
 
 	/* the section keeps the cache's memory once we are not counted any more */
@@ -382,11 +399,17 @@ void hpx_cache_leave(hapax_cache *c)
 	/* order: CACHE.CALLS -> release; what this call did */
 	before = hpx_sub_acq_rel(&c->calls, 1);
 	ending = hpx_cache_state(c) == HPX_CACHE_ENDING;
-	if (HPX_UNLIKELY(ending && before == 1))
-		mine = last_out(c, 0);
+	if (HPX_UNLIKELY(ending && before == 1)) {
+		emptying = comes_to_empty(c);
+		mine = !emptying && last_out(c, 0);
+	}
 	if (HPX_UNLIKELY(ending && before == 2))
 		hpx_event_signal(&c->event, c->env);
 	hpx_read_unlock();
+	if (HPX_UNLIKELY(emptying)) {
+		empty_once(c);
+		hpx_cache_leave(c);
+	}
 	if (HPX_UNLIKELY(mine))
 		finish(c);
 }
@@ -469,8 +492,12 @@ void hapax_cache_destroy(hapax_cache *cache)
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* half a destroy would be none */
 	do {
 		seen = hpx_event_value(&cache->event);
-		if (last_out(cache, 1))
-			break;
+		/* order: -> CACHE.CALLS acquire; ours is the last: what the others did */
+		if (hpx_load_acquire(&cache->calls) == 1) {
+			empty_once(cache);
+			if (last_out(cache, 1))
+				break;
+		}
 		hpx_event_wait(&cache->event, cache->env, seen, HAPAX_FOREVER);
 	} while (true);
 	pthread_setcancelstate(cancel, NULL);

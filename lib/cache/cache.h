@@ -65,6 +65,7 @@ struct hapax_cache {
 	struct hpx_counters counters;
 
 	hpx_u64 calls; /* slow calls in progress, and one for the caller's handle */
+	hpx_u32 emptied; /* at its end: nothing is left in the table but what is dead */
 	hapax_env *env;
 	const hapax_type *type;
 	struct hpx_class *class; /* of objects loaded in place; NULL: the cache has no type */
