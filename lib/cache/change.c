@@ -96,7 +96,7 @@ static int try_remove(struct removal *r, struct hpx_object **out)
 	void *e = NULL;
 	uint64_t word;
 
-	o = hpx_cache_find(c, r->hash, r->key, !r->only, &e);
+	o = hpx_cache_find(c, r->hash, r->key, r->only ? HPX_CLEAR_NONE : HPX_CLEAR_REMOVED, &e);
 	if (o && (!r->only || hpx_payload(o) == r->only)) {
 		HPX_STOP("remove.chosen");
 		rc = hpx_cache_claimed(c, e, hpx_cache_claim(c, e)) ? 0 : HPX_FLIGHT_AGAIN;
@@ -388,7 +388,7 @@ static struct hpx_object *present(struct putting *p, struct hpx_node **n)
 	void *e = NULL;
 
 	*n = NULL;
-	o = hpx_cache_find(c, p->hash, p->key, true, &e);
+	o = hpx_cache_find(c, p->hash, p->key, HPX_CLEAR_REPLACED, &e);
 	if (o && c->tier && hpx_node_pin(hpx_node_of(c, e)))
 		*n = hpx_node_of(c, e);
 	hpx_read_unlock();

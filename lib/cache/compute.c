@@ -264,7 +264,7 @@ static int fence_load(struct computation *m)
 {
 	hapax_cache *c = m->cache;
 	void *e = NULL;
-	struct hpx_object *o = hpx_cache_find(c, m->hash, &m->key, true, &e);
+	struct hpx_object *o = hpx_cache_find(c, m->hash, &m->key, HPX_CLEAR_REPLACED, &e);
 	int rc = o ? HPX_FLIGHT_AGAIN : 0;
 	uint64_t w;
 

@@ -27,7 +27,7 @@ bool hpx_over_find(hapax_cache *c, uint64_t hash, const hapax_key *key, struct h
 	*over = (struct hpx_over){.entry = NULL};
 	for (;;) {
 		void *e = NULL;
-		struct hpx_object *o = hpx_cache_find(c, hash, key, true, &e);
+		struct hpx_object *o = hpx_cache_find(c, hash, key, HPX_CLEAR_REPLACED, &e);
 		bool pinned = o && (!c->tier || hpx_node_pin(hpx_node_of(c, e)));
 
 		hpx_read_unlock();

@@ -86,7 +86,7 @@ static void displace(struct hpx_call *call)
 	if (!refused)
 		return;
 	call->refused = NULL;
-	o = hpx_cache_find(c, call->hash, call->key, false, &e);
+	o = hpx_cache_find(c, call->hash, call->key, HPX_CLEAR_NONE, &e);
 	if (o == refused)
 		mine = hpx_cache_claimed(c, e, hpx_cache_claim(c, e));
 	hpx_read_unlock();

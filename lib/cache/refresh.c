@@ -694,7 +694,7 @@ static int load_absent(hapax_cache *c, const hapax_key *key, uint64_t hash)
 	bool loading;
 	int rc;
 
-	o = hpx_cache_find(c, hash, key, false, &e);
+	o = hpx_cache_find(c, hash, key, HPX_CLEAR_NONE, &e);
 	/* order: FLIGHT.COMMIT relaxed; a hint */
 	loading = !o && e && (hpx_load_relaxed(hpx_word(e)) & (HPX_W_LOADING | HPX_W_GONE)) == HPX_W_LOADING;
 	hpx_read_unlock();

@@ -219,7 +219,8 @@ int hpx_tier_attend(hapax_cache *c, void *e, struct hpx_object **o, bool hit, st
  * Outside sections; returns inside one. The valid present entry of the key with its object held, or NULL with *e as
  * hpx_table_lookup says. What has expired is taken out on the way; negative results too if `clear` (a writer comes).
  */
-struct hpx_object *hpx_cache_find(hapax_cache *c, uint64_t hash, const hapax_key *key, bool clear, void **e);
+enum hpx_clear { HPX_CLEAR_NONE, HPX_CLEAR_REPLACED, HPX_CLEAR_REMOVED };
+struct hpx_object *hpx_cache_find(hapax_cache *c, uint64_t hash, const hapax_key *key, enum hpx_clear clear, void **e);
 
 /* ---- sweep.c ----------------------------------------------------------------------------------------------------- */
 

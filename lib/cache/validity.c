@@ -334,7 +334,7 @@ int hpx_tier_attend(hapax_cache *c, void *e, struct hpx_object **o, bool hit, st
 }
 
 /* Takes out what only a writer may take out: a negative result. */
-static void clear_negative(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
+static void clear_negative(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, hapax_cause cause)
 {
 	void *e = n->entry;
 	bool mine;
@@ -343,10 +343,10 @@ static void clear_negative(hapax_cache *c, struct hpx_node *n, struct hpx_object
 	mine = hpx_cache_claimed(c, e, hpx_cache_claim(c, e));
 	hpx_read_unlock();
 	if (mine)
-		hpx_cache_left(c, e, o, HAPAX_CAUSE_REPLACED);
+		hpx_cache_left(c, e, o, cause);
 }
 
-struct hpx_object *hpx_cache_find(hapax_cache *c, uint64_t hash, const hapax_key *key, bool clear, void **e)
+struct hpx_object *hpx_cache_find(hapax_cache *c, uint64_t hash, const hapax_key *key, enum hpx_clear clear, void **e)
 {
 	struct hpx_object *o;
 	struct hpx_node *n;
@@ -375,7 +375,7 @@ struct hpx_object *hpx_cache_find(hapax_cache *c, uint64_t hash, const hapax_key
 		else if (n && lapsed)
 			hpx_tier_lapse(c, n, o);
 		else if (n && clear)
-			clear_negative(c, n, o);
+			clear_negative(c, n, o, clear == HPX_CLEAR_REMOVED ? HAPAX_CAUSE_EXPLICIT : HAPAX_CAUSE_REPLACED);
 		if (n)
 			hpx_node_unpin(n);
 		hpx_cache_release(c, o);
@@ -410,7 +410,7 @@ static int pin_present(hapax_cache *c, const hapax_key *key, struct hpx_node **n
 	for (;;) {
 		bool pinned;
 
-		*o = hpx_cache_find(c, hash, key, false, &e);
+		*o = hpx_cache_find(c, hash, key, HPX_CLEAR_NONE, &e);
 		if (!*o) {
 			hpx_read_unlock();
 			return HAPAX_MISS;
@@ -500,7 +500,7 @@ int hapax_cache_deadline(hapax_cache *cache, hapax_key key, uint64_t *deadline)
 	rc = hpx_table_hash(cache->table, &key, &hash);
 	if (rc)
 		return rc;
-	o = hpx_cache_find(cache, hash, &key, false, &e);
+	o = hpx_cache_find(cache, hash, &key, HPX_CLEAR_NONE, &e);
 	if (o && cache->tier)
 		*deadline = hpx_load_relaxed(&hpx_node_of(cache, e)->deadline);
 	hpx_read_unlock();
