@@ -139,7 +139,8 @@ static int list(struct files *files, const char *folder, const char *const *only
 	closedir(directory);
 	if (status)
 		return status;
-	qsort(files->file, files->count, sizeof(*files->file), by_name);
+	if (files->count)
+		qsort(files->file, files->count, sizeof(*files->file), by_name);
 	return check_files(files, folder, only, only_count);
 }
 
