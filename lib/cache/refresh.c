@@ -90,6 +90,12 @@ static void put(struct hpx_reload *r)
 		hpx_free(env, r, r->bytes, 16);
 }
 
+static void unpin(struct hpx_reload **r)
+{
+	if (*r)
+		put(*r);
+}
+
 /* Under the lock: who gets true runs it. */
 static bool claim(struct hpx_reload *r)
 {
@@ -460,7 +466,7 @@ static int run_reload(struct hpx_reload *r, hapax_load_fn load, hapax_make_fn ma
 
 static void task(hapax_cache *c, void *arg, bool run)
 {
-	struct hpx_reload *r = arg;
+	struct hpx_reload *r __attribute__((cleanup(unpin))) = arg;
 	bool mine;
 
 	pthread_mutex_lock(&lock);
@@ -473,15 +479,31 @@ static void task(hapax_cache *c, void *arg, bool run)
 		start_reload(r, c->start, c->arg);
 	else if (mine)
 		run_reload(r, c->load, c->make, c->arg, NULL);
+}
+
+/* Consumes a reference. 0, or why it does not run: then who has joined it gets `otherwise`. */
+static int give_to_task(struct hpx_reload *r, int otherwise)
+{
+	int rc = hpx_work_run(r->cache, task, r);
+	bool mine;
+
+	if (!rc)
+		return 0;
+	pthread_mutex_lock(&lock);
+	mine = claim(r);
+	r->refs += mine;
+	pthread_mutex_unlock(&lock);
+	if (mine)
+		finish(r, otherwise, NULL, 0);
 	put(r);
+	return mine ? rc : 0; /* a get that could not wait has run it */
 }
 
 int hpx_refresh_start(hapax_cache *c, const hapax_key *key, uint64_t hash, void *e, struct hpx_object *o)
 {
 	struct hpx_reload *r, *other;
 	uint64_t until;
-	bool mine;
-	int rc, code;
+	int code;
 
 	if (!c->load && !c->make && !c->start)
 		return HAPAX_ENOLOADER;
@@ -492,17 +514,7 @@ int hpx_refresh_start(hapax_cache *c, const hapax_key *key, uint64_t hash, void 
 		put(other);
 	if (!r)
 		return other ? HAPAX_INFLIGHT : HAPAX_ENOMEM;
-	rc = hpx_work_run(c, task, r);
-	if (!rc)
-		return 0;
-	pthread_mutex_lock(&lock);
-	mine = claim(r);
-	r->refs += mine;
-	pthread_mutex_unlock(&lock);
-	if (mine)
-		finish(r, HPX_FLIGHT_AGAIN, NULL, 0);
-	put(r);
-	return mine ? rc : 0; /* a get that could not wait has run it */
+	return give_to_task(r, HPX_FLIGHT_AGAIN);
 }
 
 static double minus_ln(uint64_t random)
@@ -559,18 +571,12 @@ static int join(struct hpx_call *call, struct hpx_reload *r, struct hpx_object *
 	return rc == HAPAX_EABANDONED ? HPX_FLIGHT_AGAIN : rc;
 }
 
-static void unjoin(struct hpx_reload **r)
-{
-	if (*r)
-		put(*r);
-}
-
-/* What a get in need makes of the end of a reload. */
-static bool old_will_do(int rc)
+bool hpx_refresh_old_will_do(int rc)
 {
 	switch (rc) {
 	case 0:
 	case HPX_FLIGHT_AGAIN:
+	case HPX_CALL_PENDING:
 	case HAPAX_NOVALUE:
 	case HAPAX_EDEADLK:
 	case HAPAX_ETIMEDOUT:
@@ -582,9 +588,28 @@ static bool old_will_do(int rc)
 	}
 }
 
+/* An asynchronous get: its request waits for the reload, with the old object in case that it fails. */
+static int request(struct hpx_call *call, const hapax_key *key, struct hpx_node *n, struct hpx_object *o)
+{
+	hapax_cache *c = call->cache;
+	struct hpx_reload *r, *other;
+	int rc;
+
+	if (hpx_request_ready(call))
+		return 0; /* no memory: a reload that failed */
+	r = enlist(c, key, call->hash, n->entry, o, WAITING, 2, &other);
+	if (!r && !other)
+		return 0;
+	rc = hpx_request_enlist(call, r ? r : other, r ? &r->word : &other->word, o);
+	if (r)
+		give_to_task(r, HAPAX_ETHREAD); /* a reload that failed */
+	put(r ? r : other);
+	return rc;
+}
+
 int hpx_refresh_wait(struct hpx_call *call, struct hpx_node *n, struct hpx_object *o, struct hpx_object **out)
 {
-	struct hpx_reload *r __attribute__((cleanup(unjoin))) = NULL, *other;
+	struct hpx_reload *r __attribute__((cleanup(unpin))) = NULL, *other;
 	hapax_cache *c = call->cache;
 	hapax_key key = hpx_table_key(c->table, n->entry);
 	bool mine;
@@ -594,6 +619,8 @@ int hpx_refresh_wait(struct hpx_call *call, struct hpx_node *n, struct hpx_objec
 	hpx_call_missed(call);
 	if (!hpx_call_can_load(call) || !hpx_refresh_may_load(call))
 		return 0;
+	if (call->sink)
+		return request(call, &key, n, o);
 	r = enlist(c, &key, call->hash, n->entry, o, RUNNING, 2, &other);
 	mine = r != NULL;
 	if (!r && !other)
@@ -612,7 +639,7 @@ int hpx_refresh_wait(struct hpx_call *call, struct hpx_node *n, struct hpx_objec
 			start_reload(r, call->start, call->arg);
 		rc = join(call, r, out);
 	}
-	return old_will_do(rc) ? 0 : rc;
+	return hpx_refresh_old_will_do(rc) ? 0 : rc;
 }
 
 int hpx_refresh_attend(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, uint64_t now, struct hpx_call *call,
