@@ -15,6 +15,7 @@
  */
 #include "cache/completions.h"
 #include "cache/load.h"
+#include "cache/refresh.h"
 #include "cache/request.h"
 
 /* One request. The key's bytes follow, unless keys are borrowed. */
@@ -23,6 +24,7 @@ struct hpx_request {
 	struct hpx_outcome outcome;
 	struct hpx_member member;
 	struct hpx_error_box *box;
+	struct hpx_object *old; /* held: will do if the flight brings no other one */
 	hapax_cache *cache;
 	hapax_env *env;
 	size_t bytes;
@@ -158,6 +160,16 @@ void hpx_request_free(struct hpx_request *r)
 		hpx_request_drop(r);
 }
 
+/* Outside sections, if there is one. */
+static void old_drop(struct hpx_request *r)
+{
+	struct hpx_object *old = r->old;
+
+	r->old = NULL;
+	if (old)
+		hpx_cache_release(r->cache, old);
+}
+
 /* It is about to be in the hands of a flight. */
 static void list_add(struct hpx_request *r)
 {
@@ -177,19 +189,21 @@ static void list_remove(struct hpx_request *r)
 	pthread_mutex_unlock(&a->lock);
 }
 
-int hpx_request_enlist(struct hpx_call *call, void *e)
+int hpx_request_enlist(struct hpx_call *call, void *e, hpx_u64 *word, struct hpx_object *old)
 {
 	struct hpx_request *r = call->request;
-	int rc;
 
 	call->request = NULL;
+	r->old = old;
+	if (old)
+		hpx_take_more(old, 1);
 	list_add(r);
-	if (hpx_flight_enlist(&call->cache->flights, e, hpx_word(e), &r->waiter))
+	if (hpx_flight_enlist(&call->cache->flights, e, word, &r->waiter))
 		return HPX_CALL_PENDING;
 	list_remove(r);
 	call->request = r;
-	rc = r->outcome.status;
-	return rc;
+	old_drop(r);
+	return r->outcome.status;
 }
 
 int hpx_request_join(struct hpx_call *call, void *e)
@@ -201,7 +215,7 @@ int hpx_request_join(struct hpx_call *call, void *e)
 		rc = hpx_request_ready(call);
 		return rc ? rc : HPX_FLIGHT_AGAIN;
 	}
-	rc = hpx_request_enlist(call, e);
+	rc = hpx_request_enlist(call, e, hpx_word(e), NULL);
 	hpx_read_unlock();
 	hpx_call_missed(call);
 	if (rc == HPX_CALL_PENDING)
@@ -271,7 +285,14 @@ static void request_done(struct hpx_waiter *w)
 	hapax_cache *c = r->cache;
 
 	list_remove(r);
-	if (outcome.status == HAPAX_EABANDONED && (r->load || r->make || r->start)) {
+	if (r->old && hpx_refresh_old_will_do(outcome.status)) {
+		hapax_load_error_drop(&outcome.error);
+		outcome = (struct hpx_outcome){.status = 0, .object = r->old};
+		r->old = NULL;
+		hpx_cache_count(c, HPX_CACHE_STALE_HITS, 1);
+	}
+	old_drop(r);
+	if (outcome.status == HPX_FLIGHT_AGAIN || (outcome.status == HAPAX_EABANDONED && (r->load || r->make || r->start))) {
 		again(r);
 		return;
 	}
@@ -296,6 +317,7 @@ bool hpx_async_tell(hapax_cache *c)
 	sink = r->sink;
 	if (r->outcome.object) /* somebody who is gone was about to tell it */
 		hpx_cache_release(c, r->outcome.object);
+	old_drop(r);
 	hpx_request_drop(r);
 	tell(c, &sink, HAPAX_EABANDONED, NULL, &none);
 	return true;

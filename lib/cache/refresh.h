@@ -31,6 +31,9 @@ int hpx_refresh_attend(hapax_cache *c, struct hpx_node *n, struct hpx_object *o,
  * HPX_FLIGHT_AGAIN: look again; or what the wait came to. */
 int hpx_refresh_wait(struct hpx_call *call, struct hpx_node *n, struct hpx_object *o, struct hpx_object **out);
 
+/* What a get in need of a reload makes of the reload's end: the old value is returned. */
+bool hpx_refresh_old_will_do(int status);
+
 /* Back-off, for all loads. False: not now, and call->outcome says why. */
 bool hpx_refresh_may_load(struct hpx_call *call);
 /* A load has ended, `failed` or not; before whoever waits for it hears of it. Until when there will be no other. */

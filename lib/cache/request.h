@@ -27,8 +27,9 @@ int hpx_request_ready(struct hpx_call *call);
 void hpx_request_free(struct hpx_request *r);
 /* In a section, which it leaves: joins the flight of `e`. HPX_CALL_PENDING, HPX_FLIGHT_AGAIN, or an error. */
 int hpx_request_join(struct hpx_call *call, void *e);
-/* The same for `e` that this call has published, by way of a request that is ready; outside sections. */
-int hpx_request_enlist(struct hpx_call *call, void *e);
+/* The same by way of a request that is ready, outside sections: `e` stays LOADING or is landed, and stays memory. `old` (may
+ * be NULL): an object that will do if the flight brings no other one (hpx_refresh_old_will_do). */
+int hpx_request_enlist(struct hpx_call *call, void *e, hpx_u64 *word, struct hpx_object *old);
 /* A share: the request's memory stays until it is dropped. */
 struct hpx_request *hpx_request_hold(struct hpx_request *r);
 void hpx_request_drop(struct hpx_request *r);

@@ -207,6 +207,7 @@ static int end(struct hapax_load *t, int result, struct hpx_object *object, hapa
 
 int hapax_load_complete(hapax_load *load, void *object, int *status)
 {
+	hapax_load_error none = {.code = 0};
 	int answer;
 
 	if (!load || !object) {
@@ -218,7 +219,7 @@ int hapax_load_complete(hapax_load *load, void *object, int *status)
 		hapax_release(object);
 		return HAPAX_ETOKEN;
 	}
-	answer = end(load, HAPAX_LOAD_OK, hpx_object_of(object), NULL);
+	answer = end(load, HAPAX_LOAD_OK, hpx_object_of(object), &none);
 	if (status)
 		*status = answer;
 	return 0;
@@ -356,7 +357,7 @@ static int enlist(struct starting *s, struct hpx_call *call)
 
 	if (call->sink) {
 		s->own = hpx_request_hold(call->request);
-		return hpx_request_enlist(call, l->entry);
+		return hpx_request_enlist(call, l->entry, hpx_word(l->entry), NULL);
 	}
 	s->waiter = (struct hpx_waiter){.box = call->wants_error ? &call->box : NULL, .out = &call->outcome};
 	if (hpx_flight_enlist(&l->cache->flights, l->entry, hpx_word(l->entry), &s->waiter))

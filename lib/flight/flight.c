@@ -183,7 +183,7 @@ static void share(struct hpx_landing *landing, hapax_load_error *error)
 	struct hpx_error_box **slot = NULL, *box;
 	uint64_t n = sharers(landing, &slot);
 
-	if (!n || !error->drop)
+	if (!n || !error || !error->drop)
 		return;
 	if (error->shared) { /* by another flight of the same load */
 		box = error->shared;
@@ -249,7 +249,7 @@ void hpx_flight_complete(struct hpx_flights *f, struct hpx_landing *landing, int
 				hpx_take_more(object, 1);
 			w->out->object = object;
 		}
-		if (status == HAPAX_ELOADER && w->box)
+		if (status == HAPAX_ELOADER && w->box && error)
 			w->out->error = *error;
 		w->out->status = status;
 	}

@@ -111,7 +111,7 @@ struct hpx_landing {
 uint64_t hpx_flight_land(struct hpx_flights *f, void *e, hpx_u64 *word, struct hpx_landing *landing);
 
 /* Gives every waiter of a landed flight the outcome. With status 0 takes a reference to `object` for each. With
- * HAPAX_ELOADER `error` becomes the caller's share. */
+ * HAPAX_ELOADER `error` becomes the caller's share; NULL: there is none to share. */
 void hpx_flight_complete(struct hpx_flights *f, struct hpx_landing *landing, int status, struct hpx_object *object,
 			 hapax_load_error *error);
 

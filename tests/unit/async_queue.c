@@ -444,3 +444,64 @@ TEST(CX_TH_06_CX_WT_10_a_queue_in_a_forked_child)
 	cache_end(cache, 0);
 	test_env_end(env);
 }
+
+/* ---- values past their ttl ------------------------------------------------------------------------------------------ */
+
+/* What is there may only be returned if its reload fails: the get waits for the reload without a thread. */
+TEST(CX_WT_10_L_11_a_stale_value_is_told_when_its_reload_fails)
+{
+	enum { NEW, FAILED, DROPPED, REFUSED, NONE, WAYS };
+
+	for (int way = 0; way < WAYS; way++) {
+		hapax_env *env = test_env_fake();
+		struct starts s = {.env = env};
+		struct manual m = {0};
+		hapax_cache_options o = {HAPAX_CACHE_OPTIONS_INIT, .env = env, .start = starts_start, .arg = &s,
+					 .executor = {manual_run, &m}, .ttl_ns = 1000, .stale_error_ns = 1000};
+		struct told first = {0}, t[2] = {0};
+		hapax_cache *cache;
+		struct item *old;
+
+		CHECK_EQ(hapax_cache_create(&cache, &o), HAPAX_OK);
+		told_ask(&first, cache, "k");
+		CHECK_EQ(starts_complete(&s, 0), HAPAX_OK);
+		old = first.object;
+		fake_clock_advance(1500);
+		if (way == REFUSED)
+			m.refuse = 2;
+		for (int i = 0; i < 2; i++) {
+			told_ask(&t[i], cache, "k");
+			CHECK_EQ(told_calls(&t[i]), way == REFUSED);
+		}
+		if (way != REFUSED) {
+			CHECK_EQ(m.n, 1); /* one reload, joined */
+			CHECK(manual_step(&m));
+			CHECK_EQ(starts_of(&s), 2);
+			CHECK_EQ(told_calls(&t[0]), 0);
+		}
+		if (way == NEW)
+			CHECK_EQ(hapax_load_complete(s.token[1], starts_item(&s, 2), NULL), HAPAX_OK);
+		else if (way == FAILED)
+			CHECK_EQ(hapax_load_fail(s.token[1], HAPAX_LOAD_FAIL, NULL), HAPAX_OK);
+		else if (way == NONE)
+			CHECK_EQ(hapax_load_fail(s.token[1], HAPAX_LOAD_NOVALUE, NULL), HAPAX_OK);
+		if (way != REFUSED)
+			hapax_load_drop(s.token[1]);
+		for (int i = 0; i < 2; i++) {
+			CHECK_EQ(told_calls(&t[i]), 1);
+			if (way == NEW)
+				CHECK_EQ(t[i].object->id, 2);
+			else
+				CHECK_PTR(t[i].object, way == NONE ? NULL : old);
+		}
+		CHECK_EQ(stats_of(cache).stale_hits, way == FAILED || way == DROPPED || way == REFUSED ? 2 : 0);
+		CHECK_EQ(hapax_count(old), way == NEW || way == NONE ? 1 : 3);
+		for (int i = 0; i < 2; i++)
+			told_end(&t[i], way == NONE ? HAPAX_NOVALUE : HAPAX_OK);
+		told_end(&first, HAPAX_OK);
+		CHECK_EQ(s.destroyed, way == NEW ? 2 : 1);
+		cache_check(cache, 0);
+		hapax_cache_destroy(cache);
+		test_env_end(env);
+	}
+}
