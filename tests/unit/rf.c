@@ -583,10 +583,8 @@ static int visit(hapax_cache *c)
 	int n = 0;
 
 	CHECK_EQ(hapax_cache_iterate(c, &iter), 0);
-	while (hapax_iter_next(iter, &key, &object) == 0) {
+	while (hapax_iter_next(iter, &key, &object) == 0)
 		n++;
-		hapax_release(object);
-	}
 	hapax_iter_close(iter);
 	return n;
 }
@@ -604,7 +602,7 @@ TEST(CF_RF_10_looking_reloads_nothing)
 		CHECK_EQ(hapax_cache_size(f.t.cache), 1);
 		CHECK_EQ(rf_present(&f), 1);
 		CHECK_EQ(visit(f.t.cache), 1);
-		CHECK_EQ(hapax_cache_deadline(f.t.cache, HAPAX_STR("k"), &deadline), i < 4 ? 0 : HAPAX_MISS);
+		CHECK_EQ(hapax_cache_deadline(f.t.cache, HAPAX_STR("k"), &deadline), 0);
 		hapax_cache_maintain(f.t.cache);
 		CHECK_EQ(waiting(&f.x), 0);
 	}
