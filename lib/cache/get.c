@@ -12,11 +12,9 @@
 #include "table/lookup.h"
 
 /* Entries beyond their home's first line, and those whose object has just died: the lookup that decides. */
-__attribute__((noinline)) static struct hpx_object *find_far(hapax_cache *c, const hapax_key *key, uint64_t hash)
+__attribute__((noinline)) static struct hpx_object *find_far(hapax_cache *c, const hapax_key *key, uint64_t hash, void **e)
 {
-	void *e;
-
-	return hpx_table_lookup(c->table, hash, key, &e);
+	return hpx_table_lookup(c->table, hash, key, e);
 }
 
 /* Hits have been recorded for the policy: now is a time to let it know. */
@@ -28,11 +26,11 @@ __attribute__((noinline, cold)) static void tell_policy(hapax_cache *c)
 		hpx_tier_recorded(c);
 }
 
-/* An entry was there, and its object has died. In a managed cache the slow path goes on. */
-__attribute__((noinline, cold)) static struct hpx_object *find_dead(hapax_cache *c, const hapax_key *key, uint64_t hash)
+/* An entry was there, and its object has died. */
+__attribute__((noinline, cold)) static struct hpx_object *find_dead(hapax_cache *c, const hapax_key *key, uint64_t hash, void **e)
 {
 	hpx_cache_count(c, HPX_CACHE_FAILED_UPGRADES, 1);
-	return c->tier ? NULL : find_far(c, key, hash);
+	return find_far(c, key, hash, e);
 }
 
 /* This thread's first hit here: makes its place for the hits to come, which a section does not allow. */
@@ -79,12 +77,12 @@ static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapa
 		if (HPX_BROKEN(USE_AFTER_UNLOCK))
 			hpx_read_unlock(), hpx_read_lock();
 		if (HPX_UNLIKELY(!o || !hpx_take(o)))
-			o = find_dead(c, key, *hash);
-		else if (c->tier && !(counted ? hpx_tier_hit(c, e, key->size, &record) : !hidden(c, e, o)))
-			undone = o, o = NULL;
-	} else if (far && !c->tier) {
-		o = find_far(c, key, *hash);
+			o = find_dead(c, key, *hash, &e);
+	} else if (far) {
+		o = find_far(c, key, *hash, &e);
 	}
+	if (c->tier && o && !(counted ? hpx_tier_hit(c, e, key->size, &record) : !hidden(c, e, o)))
+		undone = o, o = NULL;
 	if (HPX_LIKELY(o != NULL) && counted && c->stats) {
 		first = !hpx_counters_ready(&c->counters);
 		hpx_count(&c->counters, HPX_CACHE_HITS, 1);
@@ -387,6 +385,8 @@ static int look_closer(hapax_cache *c, const hapax_key *key, uint64_t hash, bool
 				hpx_cache_release(c, o);
 		}
 	} while (rc == HPX_FLIGHT_AGAIN);
+	if (rc == HAPAX_MISS && counted)
+		hpx_tier_tick(c);
 	if (counted) {
 		hpx_cache_count(c, rc == 0 || rc == HAPAX_NEGATIVE ? HPX_CACHE_HITS : HPX_CACHE_MISSES, 1);
 		hpx_cache_count(c, HPX_CACHE_NEGATIVE_HITS, rc == HAPAX_NEGATIVE);

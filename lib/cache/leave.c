@@ -111,7 +111,7 @@ void hpx_cache_left(hapax_cache *c, void *e, struct hpx_object *o, hapax_cause c
 	if (!(flags & HPX_NODE_NEGATIVE))
 		count_cause(c, cause);
 	key = hpx_table_key(c->table, e);
-	tell(c, &key, flags & HPX_NODE_NEGATIVE ? NULL : hpx_payload(o), n->policy.weight, cause);
+	tell(c, &key, flags & HPX_NODE_NEGATIVE ? NULL : hpx_payload(o), hpx_node_weight(n), cause);
 	if (!c->exclusive)
 		hpx_node_unpin(n);
 }
@@ -134,7 +134,7 @@ static void run_note(struct hpx_note *note)
 	else if (flags & HPX_NODE_HEAVY)
 		cause = HAPAX_CAUSE_SIZE;
 	tell(c, &key, cause == HAPAX_CAUSE_COLLECTED || flags & HPX_NODE_NEGATIVE ? NULL : hpx_payload(hpx_node_object(n)),
-	     n->policy.weight, cause);
+	     hpx_node_weight(n), cause);
 	if (!c->exclusive)
 		hpx_node_unpin(n);
 }
@@ -159,7 +159,7 @@ void hpx_leave_dead(hapax_cache *c, void *e, uint64_t before)
 		hpx_cache_count(c, HPX_CACHE_OUT, 1);
 		hpx_cache_count(c, HPX_CACHE_COLLECTIONS, !expired);
 		if (!expired)
-			hpx_cache_count(c, HPX_CACHE_EVICTED_WEIGHT, n->policy.weight);
+			hpx_cache_count(c, HPX_CACHE_EVICTED_WEIGHT, hpx_node_weight(n));
 		hpx_cache_count(c, HPX_CACHE_SIZE_EVICTIONS, !expired && flags & HPX_NODE_HEAVY);
 	}
 	/* counted as a call: the cache stays until the note has run */

@@ -195,7 +195,7 @@ static void commit_managed(struct hpx_load *l, bool fenced)
 		/* order: NODE.FLAGS acq_rel; LEFT: the value's death finds that it was told */
 		flags = hpx_or_acq_rel(&n->flags, HPX_NODE_LEFT);
 		key = hpx_table_key(c->table, l->entry);
-		hpx_cache_unused(c, &key, l->object, n->policy.weight,
+		hpx_cache_unused(c, &key, l->object, hpx_node_weight(n),
 				 flags & HPX_NODE_BY_PUT ? HAPAX_CAUSE_REPLACED : HAPAX_CAUSE_EXPLICIT);
 	}
 	hpx_terms_drop(c, &l->terms);

@@ -79,6 +79,18 @@ static inline struct hpx_node *hpx_node_of(hapax_cache *c, void *e)
 	return hpx_node_at(c, e, hpx_word_key_size(hpx_load_relaxed(hpx_word(e))));
 }
 
+/* The weight may change under the tier's lock (hpx_tier_reweigh): for those who look without it. */
+static inline uint64_t hpx_node_weight(const struct hpx_node *n)
+{
+	/* order: NODE.WEIGHT relaxed; a number */
+	return __atomic_load_n(&n->policy.weight, __ATOMIC_RELAXED);
+}
+static inline void hpx_node_set_weight(struct hpx_node *n, uint64_t weight)
+{
+	/* order: NODE.WEIGHT relaxed; before publication, or under the lock */
+	__atomic_store_n(&n->policy.weight, weight, __ATOMIC_RELAXED);
+}
+
 static inline bool hpx_entry_is_record(void *e)
 {
 	/* order: TABLE.PUBLISH relaxed; the bit never changes */

@@ -21,7 +21,7 @@
 static bool fits(struct hpx_tier *t, struct hpx_node *n)
 {
 	/* order: TIER.BOUND relaxed; a limit, no data */
-	return !t->bounded || (n->policy.weight <= hpx_load_relaxed(&t->bound) && hpx_load_relaxed(&t->bound) > 0);
+	return !t->bounded || (hpx_node_weight(n) <= hpx_load_relaxed(&t->bound) && hpx_load_relaxed(&t->bound) > 0);
 }
 
 void hpx_tier_admit(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
@@ -268,7 +268,7 @@ bool hpx_tier_replace(hapax_cache *c, struct hpx_node *old, struct hpx_node *fre
 	struct batch b = {.n = 0};
 	uint32_t flags = 0;
 
-	if (!t->policy || !t->policy->replace || !fits(t, fresh) || !old->policy.weight || !fresh->policy.weight)
+	if (!t->policy || !t->policy->replace || !fits(t, fresh) || !hpx_node_weight(old) || !hpx_node_weight(fresh))
 		return false;
 	pthread_mutex_lock(&t->lock);
 	drain(t, &b);
@@ -323,14 +323,14 @@ void hpx_tier_reweigh(hapax_cache *c, struct hpx_node *n, uint64_t weight)
 		slot_give(t, n);
 		if (t->policy && n->policy.weight)
 			t->policy->remove(t->state, &n->policy);
-		n->policy.weight = weight;
+		hpx_node_set_weight(n, weight);
 		list(t, n);
 		if (!fits(t, n)) {
 			o = hpx_node_object(n);
 			unlist(t, n, true, HPX_NODE_HEAVY);
 		}
 	} else {
-		n->policy.weight = weight;
+		hpx_node_set_weight(n, weight);
 	}
 	finish(c, &b);
 	if (o) {

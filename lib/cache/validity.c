@@ -103,7 +103,7 @@ void hpx_node_init(hapax_cache *c, void *e, uint64_t hash, uint32_t pins)
 	hpx_init(&n->pins, 1 + pins);
 	n->era = hpx_load_relaxed(&c->tier->era); /* order: TIER.ERA relaxed; as in hpx_era_begin() */
 	n->policy.id = hash;
-	n->policy.weight = 1;
+	hpx_node_set_weight(n, 1);
 	hpx_init(&n->deadline, HPX_NEVER);
 	hpx_init(&n->attend, HPX_NEVER);
 }
@@ -139,16 +139,21 @@ void hpx_node_schedule(hapax_cache *c, struct hpx_node *n)
 	hpx_store_relaxed(&n->attend, attend);
 }
 
-void hpx_node_terms(hapax_cache *c, struct hpx_node *n, const struct hpx_terms *terms)
+static void set_times(hapax_cache *c, struct hpx_node *n, const struct hpx_terms *terms)
 {
-	n->policy.weight = terms->weight;
-	hpx_store_relaxed(&n->load_us, terms->load_us);
 	if (!c->tier->timed && terms->ttl_ns == HPX_NEVER)
 		return;
 	hpx_store_relaxed(&n->written, terms->now);
 	hpx_store_relaxed(&n->used, terms->now);
 	hpx_store_relaxed(&n->deadline, hpx_sat_add(terms->now, terms->ttl_ns));
 	hpx_node_schedule(c, n);
+}
+
+void hpx_node_terms(hapax_cache *c, struct hpx_node *n, const struct hpx_terms *terms)
+{
+	hpx_node_set_weight(n, terms->weight);
+	hpx_store_relaxed(&n->load_us, terms->load_us);
+	set_times(c, n, terms);
 }
 
 uint64_t hpx_node_end(const struct hpx_tier *t, struct hpx_node *n)
@@ -197,12 +202,11 @@ void hpx_node_installed(hapax_cache *c, struct hpx_node *n, struct hpx_object *o
 
 void hpx_node_rewritten(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, struct hpx_terms *terms)
 {
-	uint64_t weight = terms->weight;
-
-	terms->weight = n->policy.weight;
-	hpx_node_terms(c, n, terms);
-	if (weight != n->policy.weight)
-		hpx_tier_reweigh(c, n, weight);
+	set_times(c, n, terms);
+	if (terms->load_us)
+		hpx_store_relaxed(&n->load_us, terms->load_us);
+	if (terms->weight != hpx_node_weight(n))
+		hpx_tier_reweigh(c, n, terms->weight);
 	else
 		hpx_tier_used(c, n);
 	hpx_node_installed(c, n, o, terms);
@@ -446,7 +450,7 @@ int hapax_cache_touch(hapax_cache *cache, hapax_key key)
 		return rc;
 	rc = hpx_terms_get(cache, &key, o, n,
 			   &(hapax_put_options){HAPAX_PUT_OPTIONS_INIT,
-						.weight = n->policy.weight ? (int64_t)n->policy.weight : HAPAX_ZERO}, &terms);
+						.weight = hpx_node_weight(n) ? (int64_t)hpx_node_weight(n) : HAPAX_ZERO}, &terms);
 	if (!rc)
 		hpx_node_rewritten(cache, n, o, &terms);
 	hpx_terms_drop(cache, &terms);
