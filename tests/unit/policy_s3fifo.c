@@ -283,3 +283,35 @@ TEST(shadows_of_another_span)
 	hpx_shadow_fini(&shadow);
 	CHECK_EQ(test_allocator_live(&memory), 0);
 }
+
+/* Places are taken into use as keys come: nothing is forgotten by that, nor by units that change. */
+TEST(shadows_that_grow)
+{
+	struct hpx_shadow shadow = {0};
+	uint64_t id = 0;
+
+	test_allocator_init(&memory, 0);
+	CHECK_EQ(hpx_shadow_init(&shadow, &memory.allocator, 10000), 0);
+	for (uint64_t keys = 30; keys < 10000; keys *= 2) {
+		hpx_shadow_use(&shadow, keys);
+		while (id < keys / 2)
+			hpx_shadow_add(&shadow, id++, 1);
+	}
+	hpx_shadow_use(&shadow, 10000);
+	CHECK(kept(&shadow, 0, id) > id / 100 * 97);
+	for (unsigned n = 0; n < 400; n++)
+		hpx_shadow_add(&shadow, id++, 1);
+	CHECK_EQ(hpx_shadow_init(&shadow, &memory.allocator, UINT64_C(1) << 40), 0);
+	for (unsigned n = 0; n < 400; n++)
+		hpx_shadow_add(&shadow, id++, UINT64_C(1) << 31);
+	CHECK(kept(&shadow, id - 800, id) > 780);
+	for (unsigned n = 0; n < 600; n++)
+		hpx_shadow_add(&shadow, id++, UINT64_C(1) << 31);
+	CHECK(!hpx_shadow_take(&shadow, id - 600, 1));
+	CHECK_EQ(hpx_shadow_init(&shadow, &memory.allocator, 1000), 0);
+	for (unsigned n = 0; n < 900; n++)
+		hpx_shadow_add(&shadow, id++, 1);
+	CHECK(kept(&shadow, id - 900, id) > 870);
+	hpx_shadow_fini(&shadow);
+	CHECK_EQ(test_allocator_live(&memory), 0);
+}

@@ -162,30 +162,60 @@ static unsigned victim(struct bed *bed)
 	return main;
 }
 
+static void naive_begin(unsigned capacity)
+{
+	bed_begin(&b, hapax_policy_tinylfu(), capacity);
+	CHECK_EQ(b.policy->flags, HAPAX_POLICY_RECORD);
+	memset(&naive, 0, sizeof(naive));
+	naive.window_bound = 0.01 * capacity;
+	naive.pause = 1;
+	test_allocator_init(&memory, 0);
+	CHECK_EQ(hpx_sketch_init(&naive.sketch, &memory.allocator, capacity), 0);
+	b.added = added;
+	b.removed = removed;
+	b.replaced = replaced;
+	b.hit = hit;
+	b.victim = victim;
+}
+
+static void naive_end(void)
+{
+	b.removed = NULL;
+	b.victim = NULL;
+	bed_end(&b);
+	hpx_sketch_fini(&naive.sketch);
+}
+
 /* A capacity below what the smallest sketch is for, so that its size and period never change. */
 TEST(victims_equal_naive_arrays)
 {
 	static const unsigned capacities[] = {1, 2, 10, 100, 200};
 
 	for (unsigned i = 0; i < 5; i++) {
-		bed_begin(&b, hapax_policy_tinylfu(), capacities[i]);
-		CHECK_EQ(b.policy->flags, HAPAX_POLICY_RECORD);
-		memset(&naive, 0, sizeof(naive));
-		naive.window_bound = 0.01 * capacities[i];
-		naive.pause = 1;
-		test_allocator_init(&memory, 0);
-		CHECK_EQ(hpx_sketch_init(&naive.sketch, &memory.allocator, capacities[i]), 0);
-		b.added = added;
-		b.removed = removed;
-		b.replaced = replaced;
-		b.hit = hit;
-		b.victim = victim;
+		naive_begin(capacities[i]);
 		bed_fuzz(&b, i, test_slow_build() ? 6000 : 40000, 3 * capacities[i] + 5, 1, false);
-		b.removed = NULL;
-		b.victim = NULL;
-		bed_end(&b);
-		hpx_sketch_fini(&naive.sketch);
+		naive_end();
 	}
+}
+
+/* Attempts to enlarge the window that fail, and such that succeed, one after the other. */
+TEST(victims_equal_naive_arrays_as_the_load_changes)
+{
+	uint64_t random = test_stream(6);
+
+	naive_begin(200);
+	for (unsigned phase = 0; phase < 6; phase++) {
+		for (unsigned i = 0; i < (test_slow_build() ? 15000 : 30000); i++) {
+			if (phase % 2) {
+				bed_get(&b, i % BED_KEYS, 1);
+				bed_get(&b, (i + BED_KEYS - 50) % BED_KEYS, 1);
+			} else {
+				bed_get(&b, phase < 4 ? i % 700 : (unsigned)test_below(&random, 2000), 1);
+			}
+		}
+		bed_check(&b);
+	}
+	naive_end();
 }
 
 TEST(a_scan_leaves_what_is_asked_for_often)
@@ -307,6 +337,45 @@ TEST(sketches_forget_by_halves)
 		CHECK(other < 400000);
 	}
 	CHECK(sketch.halvings >= 4);
+	sketch_end();
+}
+
+/* The least of four halves is the half of the least of four: exactly. As long as each line is looked at once in a while. */
+TEST(sketches_halve_all_counters)
+{
+	enum { KEYS = 3000 };
+	unsigned before[KEYS], sum = 0;
+
+	sketch_begin(2048);
+	for (uint64_t n = 0; n < 15000; n++)
+		hpx_sketch_add(&sketch, n * n % KEYS);
+	CHECK_EQ(sketch.halvings, 0);
+	for (unsigned halvings = 1; halvings < 4; halvings++) {
+		for (uint64_t id = 0; id < KEYS; id++)
+			sum += before[id] = hpx_sketch_get(&sketch, id);
+		sketch.halvings += (uint8_t)halvings;
+		for (uint64_t id = 0; id < KEYS; id++)
+			CHECK_EQ(hpx_sketch_get(&sketch, id), before[id] >> halvings);
+	}
+	CHECK(sum > 6000);
+	sketch_end();
+}
+
+/* What is taken into use later begins as old as the rest. */
+TEST(sketches_grow_after_halvings)
+{
+	sketch_begin(100000);
+	sketch_end();
+	memset(&sketch, 0, sizeof(sketch));
+	CHECK_EQ(hpx_sketch_init(&sketch, &memory.allocator, 100000), 0);
+	sketch.halvings = 7;
+	for (uint64_t id = 0; id < 100; id++) {
+		for (unsigned n = 0; n < 9; n++)
+			hpx_sketch_add(&sketch, id);
+	}
+	hpx_sketch_use(&sketch, 100000);
+	for (uint64_t id = 0; id < 100; id++)
+		CHECK(hpx_sketch_get(&sketch, id) >= 9);
 	sketch_end();
 }
 
