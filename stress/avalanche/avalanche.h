@@ -53,6 +53,7 @@ typedef struct hpx_storm {
 	uint64_t first_expired;		 /* of the first generation: told as expired before the cache was destroyed */
 	hpx_histogram latency;		 /* of all calls of the readers */
 	hpx_histogram hits;		 /* of those that did not load themselves */
+	uint64_t longest_cpu_ns;	 /* the most that a call took of the processor; of every second reader */
 	unsigned broken_used;
 	char broken[12][240];
 } hpx_storm;

@@ -100,6 +100,7 @@ static void table(const hpx_storm *storm, FILE *to)
 	row_time(to, "get, median", hpx_histogram_at(&storm->latency, 0.5));
 	row_time(to, "get, p99.9", hpx_histogram_at(&storm->latency, 0.999));
 	row_time(to, "get, longest", storm->latency.max);
+	row_time(to, "get, longest on the processor", storm->longest_cpu_ns);
 	row_time(to, "get that did not load, p99.9", hpx_histogram_at(&storm->hits, 0.999));
 	row_time(to, "get that did not load, longest", storm->hits.max);
 	row_count(to, "values installed", storm->installed);
@@ -142,6 +143,7 @@ static json_object *storm_json(const hpx_storm *storm)
 	add_count(object, "first_hot_load_ns", storm->first_ns);
 	add_count(object, "last_hot_load_ns", storm->last_ns);
 	add_count(object, "longest_call_ns", storm->latency.max);
+	add_count(object, "longest_call_cpu_ns", storm->longest_cpu_ns);
 	json_object_object_add(object, "latency_ns", latency_json(&storm->latency));
 	json_object_object_add(object, "latency_without_load_ns", latency_json(&storm->hits));
 	add_count(object, "installed", storm->installed);
