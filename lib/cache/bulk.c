@@ -40,7 +40,7 @@ struct part {
 /* A position of the request. */
 struct place {
 	uint64_t hash;
-	size_t at;
+	size_t at, first;  /* of its key */
 	struct part *part; /* NULL: the key has an error */
 	int status;
 };
@@ -168,21 +168,35 @@ static void begin_part(struct part *p, hapax_cache *c, const hapax_key *key, uin
 	p->load = (struct hpx_load){.call = &p->call, .cache = c, .part = true};
 }
 
-/* Finds the distinct keys. The places are in the order of their hashes, equal keys among them in that of the request. */
-static void find_parts(hapax_bulk *b)
+/* The places are in the order of their hashes, equal ones in that of the request: where each key comes first. */
+static void find_first(hapax_bulk *b)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		struct place *p = &b->place[i];
+
+		p->first = p->at;
+		for (size_t k = i; !p->status && k-- > 0 && b->place[k].hash == p->hash;) {
+			if (!b->place[k].status && same_key(b->cache, &b->keys[b->place[k].at], &b->keys[p->at])) {
+				p->first = b->place[k].first;
+				break;
+			}
+		}
+	}
+}
+
+/* The places are in the order of the request, and so will the keys be that the loader gets. */
+static void make_parts(hapax_bulk *b)
 {
 	for (size_t i = 0; i < b->n; i++) {
 		struct place *p = &b->place[i];
 
 		if (p->status)
 			continue;
-		for (size_t k = i; k-- > 0 && b->place[k].hash == p->hash && !p->part;)
-			if (b->place[k].part && same_key(b->cache, &b->place[k].part->key, &b->keys[p->at]))
-				p->part = b->place[k].part;
+		p->part = b->place[p->first].part;
 		if (p->part)
 			continue;
 		p->part = &b->part[b->parts++];
-		begin_part(p->part, b->cache, &b->keys[p->at], p->hash);
+		begin_part(p->part, b->cache, &b->keys[i], p->hash);
 	}
 }
 
@@ -212,8 +226,9 @@ static int prepare(hapax_bulk *b)
 		b->place[i].status = hpx_table_hash(b->cache->table, &b->keys[i], &b->place[i].hash);
 	}
 	qsort(b->place, b->n, sizeof(*b->place), by_hash);
-	find_parts(b);
+	find_first(b);
 	qsort(b->place, b->n, sizeof(*b->place), by_place);
+	make_parts(b);
 	return 0;
 }
 
