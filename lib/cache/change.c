@@ -224,7 +224,7 @@ struct putting {
 	void *watch;
 	struct hpx_terms terms;
 	unsigned replaced;      /* unmanaged */
-	struct hpx_node *gone;  /* managed: what was displaced, pinned by the table's pin, the object held */
+	struct hpx_note *gone;  /* managed: nodes that were displaced, pinned by the table's pin, the object held */
 };
 
 /* In the put's section: an entry was displaced, and GONE set in it by us. */
@@ -249,8 +249,9 @@ static void displaced(void *e, uint64_t word, void *ctx)
 		return; /* its death accounts for it */
 	n = hpx_node_of(c, e);
 	if (hpx_cache_claimed(c, e, word)) {
-		n->link = p->gone;
-		p->gone = n;
+		/* its death will find LEFT and have no use for the note; `link` may be in the arrivals still */
+		n->note.next = p->gone;
+		p->gone = &n->note;
 	}
 }
 
@@ -261,8 +262,9 @@ static void say_goodbye(struct putting *p)
 	struct hpx_object *o;
 	struct hpx_node *n;
 
-	while ((n = p->gone) != NULL) {
-		p->gone = n->link;
+	while (p->gone) {
+		n = HPX_CONTAINER_OF(p->gone, struct hpx_node, note);
+		p->gone = n->note.next;
 		o = hpx_node_object(n);
 		hpx_cache_left(c, n->entry, o, HAPAX_CAUSE_REPLACED);
 		hpx_cache_release(c, o);

@@ -49,7 +49,7 @@ struct hpx_node {
 	struct hpx_note note;                 /* dead: in the dying thread's list, if the listener is to be told */
 	hapax_cache *cache;
 	void *entry;
-	struct hpx_node *link;                /* arrivals; a list of its claimer's */
+	struct hpx_node *link;                /* arrivals */
 	HPX_ATOMIC(struct hpx_timer *) timer; /* its place in the wheel, or NULL */
 	hpx_u32 pins;                         /* records */
 	hpx_u32 load_us;                      /* how long its load took */
