@@ -320,7 +320,7 @@ static void installed(struct putting *p)
 	hpx_cache_count(c, HPX_CACHE_PUTS, 1);
 	n = c->tier ? hpx_node_of(c, p->record) : NULL;
 	if (n && p->gone)
-		hpx_tier_replace(c, p->gone, n, p->object);
+		hpx_tier_replace(c, HPX_CONTAINER_OF(p->gone, struct hpx_node, note), n, p->object);
 	say_goodbye(p);
 	if (!c->tier)
 		return;
