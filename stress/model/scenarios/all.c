@@ -23,6 +23,8 @@
 	X(abandon) X(abandon_three) X(abandon_bare) X(self_wait) X(load_pair) X(load_ring) X(load_puts) \
 	X(refuse_share) X(refuse_look) X(refuse_death) X(refuse_fail) X(close_get) X(close_load) \
 	X(close_late) X(destroy_load) X(destroy_inside) \
+	X(token_twice) X(token_fail) X(token_join) X(token_wait) X(token_drop) X(token_fence) X(token_close) \
+	X(token_destroy) X(token_close_join) \
 	X(death_get) X(death_get_made) X(death_get_peek) X(death_get_get) X(cache_death_put) \
 	X(cache_death_put_get) X(cache_put_put) X(cache_remove_pop) X(cache_removes) X(cache_remove_death) \
 	X(cache_remove_death_made) X(cache_clear_death) X(destroy_death) X(destroy_death_made) \
