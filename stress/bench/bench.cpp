@@ -130,7 +130,7 @@ template <class Subject> contender bounded_of(const char *name, std::unique_ptr<
 					      const std::shared_ptr<const zipf_keys> &keys, double seconds,
 					      const std::shared_ptr<std::chrono::nanoseconds> &load)
 {
-	auto p = std::make_shared<bounded<Subject, key_u64>>(std::move(subject), keys, 20 * bounded_room);
+	auto p = std::make_shared<bounded<Subject, key_u64>>(std::move(subject), keys, 60 * bounded_room);
 	return {name, [p, seconds, load](unsigned t, uint64_t seed, latencies &l) { return p->run(t, seconds, seed, *load, l); }};
 }
 
