@@ -5,6 +5,9 @@
 #include <string.h>
 
 #define LINE_BYTES (HPX_GHOST_LINE * sizeof(uint64_t))
+#define TIME_BITS 20
+#define TIME_MASK ((UINT64_C(1) << TIME_BITS) - 1)
+#define FINGERPRINT_SHIFT (2 * TIME_BITS + 1)
 
 bool hpx_ghost_init(struct hpx_ghost *ghost, uint64_t entries, const hapax_allocator *allocator)
 {
@@ -39,7 +42,10 @@ void hpx_ghost_fit(struct hpx_ghost *ghost, uint64_t entries)
 		lines = 2 * (uint64_t)ghost->lines;
 	ghost->lines = lines < ghost->reserved ? (size_t)lines : ghost->reserved;
 	memset(ghost->slots, 0, ghost->lines * LINE_BYTES);
-	memset(ghost->put, 0, sizeof(ghost->put));
+	/* 2^11 to 2^12 units for as many as fill it, 2^20 in all */
+	ghost->shift = 0;
+	while ((uint64_t)ghost->lines * HPX_GHOST_FILL >> ghost->shift >= UINT64_C(1) << 12)
+		ghost->shift++;
 }
 
 /* Ids may be poor hashes: the finalizer of MurmurHash3 spreads them. */
@@ -55,20 +61,32 @@ static uint64_t *line_of(const struct hpx_ghost *ghost, uint64_t hash)
 	return ghost->slots + (size_t)((hash >> 32) * ghost->lines >> 32) * HPX_GHOST_LINE;
 }
 
-static uint64_t fingerprint(uint64_t hash) { return (hash & UINT32_MAX >> 1) | 1; }
-
-static unsigned slot_kind(uint64_t slot) { return slot >> 32 & 1; }
-
-static uint32_t slot_age(const struct hpx_ghost *ghost, uint64_t slot)
+/* Never 0: no slot in use looks empty. */
+static uint64_t fingerprint(uint64_t hash)
 {
-	return ghost->now[slot_kind(slot)] - (uint32_t)slot;
+	uint64_t bits = hash & UINT64_MAX >> FINGERPRINT_SHIFT;
+
+	return bits ? bits : 1;
 }
 
-void hpx_ghost_put(struct hpx_ghost *ghost, uint64_t id, unsigned kind)
+static unsigned kind_of(uint64_t slot) { return slot >> (2 * TIME_BITS) & 1; }
+
+/* How far `now` has moved since the time that a slot holds in its bits from `bit` on. */
+static uint64_t since(const struct hpx_ghost *ghost, uint64_t now, uint64_t slot, unsigned bit)
 {
-	uint64_t hash = spread(id);
+	return (((now >> ghost->shift) - (slot >> bit)) & TIME_MASK) << ghost->shift;
+}
+
+static uint64_t age_of(const struct hpx_ghost *ghost, uint64_t slot)
+{
+	return since(ghost, ghost->left[kind_of(slot)], slot, TIME_BITS);
+}
+
+void hpx_ghost_put(struct hpx_ghost *ghost, uint64_t id, unsigned kind, uint64_t used)
+{
+	uint64_t hash = spread(id), idle = (ghost->clock - used) >> ghost->shift;
 	uint64_t *line, oldest = 0;
-	unsigned best = 0;
+	unsigned place = 0;
 
 	if (!ghost->lines)
 		return;
@@ -77,36 +95,41 @@ void hpx_ghost_put(struct hpx_ghost *ghost, uint64_t id, unsigned kind)
 		uint64_t age;
 
 		if (!line[i]) {
-			best = i;
+			place = i;
 			break;
 		}
-		/* in 2^-32 of the limit: comparable between kinds */
-		age = ((uint64_t)slot_age(ghost, line[i]) << 32) / (ghost->limit[slot_kind(line[i])] + UINT64_C(1));
+		age = age_of(ghost, line[i]) * (ghost->limit[!kind_of(line[i])] + 1);
 		if (age >= oldest) {
 			oldest = age;
-			best = i;
+			place = i;
 		}
 	}
-	line[best] = fingerprint(hash) << 33 | (uint64_t)kind << 32 | ghost->now[kind]++;
-	ghost->put[kind]++;
+	if (idle > TIME_MASK / 2)
+		idle = TIME_MASK / 2;
+	line[place] = fingerprint(hash) << FINGERPRINT_SHIFT | (uint64_t)kind << (2 * TIME_BITS) |
+		      (ghost->left[kind] >> ghost->shift & TIME_MASK) << TIME_BITS |
+		      (((ghost->clock >> ghost->shift) - idle) & TIME_MASK);
+	ghost->left[kind]++;
 }
 
-int hpx_ghost_take(struct hpx_ghost *ghost, uint64_t id, uint32_t *age)
+bool hpx_ghost_take(struct hpx_ghost *ghost, uint64_t id, struct hpx_ghost_found *found)
 {
 	uint64_t hash = spread(id);
 	uint64_t *line;
 
 	if (!ghost->lines)
-		return -1;
+		return false;
 	line = line_of(ghost, hash);
 	for (unsigned i = 0; i < HPX_GHOST_LINE; i++) {
 		uint64_t slot = line[i];
 
-		if (slot >> 33 != fingerprint(hash))
+		if (slot >> FINGERPRINT_SHIFT != fingerprint(hash))
 			continue;
 		line[i] = 0;
-		*age = slot_age(ghost, slot) - 1;
-		return *age < ghost->limit[slot_kind(slot)] ? (int)slot_kind(slot) : -1;
+		found->kind = kind_of(slot);
+		found->age = age_of(ghost, slot);
+		found->idle = since(ghost, ghost->clock, slot, 0);
+		return found->age <= ghost->limit[found->kind];
 	}
-	return -1;
+	return false;
 }
