@@ -556,19 +556,40 @@ bool hpx_refresh_due(hapax_cache *c, struct hpx_node *n, uint64_t now)
 
 static void joined(void *ctx) { hpx_call_waited(ctx); }
 
-static int join(struct hpx_call *call, struct hpx_reload *r, struct hpx_object **out)
+/* The wait is over. */
+static int outcome(struct hpx_call *call, struct hpx_object **out)
 {
-	struct hpx_join how = {.deadline = call->deadline, .joined = joined, .ctx = call};
-	int rc;
+	int rc = call->outcome.status;
 
-	hpx_read_lock();
-	hpx_flight_join(&call->cache->flights, r, &r->word, &how, &call->outcome);
-	rc = call->outcome.status;
 	if (rc == 0) {
 		*out = call->outcome.object;
 		call->outcome.object = NULL;
 	}
 	return rc == HAPAX_EABANDONED ? HPX_FLIGHT_AGAIN : rc;
+}
+
+static int join(struct hpx_call *call, struct hpx_reload *r, struct hpx_object **out)
+{
+	struct hpx_join how = {.deadline = call->deadline, .joined = joined, .ctx = call};
+
+	hpx_read_lock();
+	hpx_flight_join(&call->cache->flights, r, &r->word, &how, &call->outcome);
+	return outcome(call, out);
+}
+
+/* By a token, which may be completed before start() returns: the wait begins before. */
+static int start_and_wait(struct hpx_call *call, struct hpx_reload *r, struct hpx_object **out)
+{
+	struct hpx_waiter w __attribute__((cleanup(hpx_flight_leave))) = {.out = &call->outcome};
+	hapax_cache *c = call->cache;
+
+	if (!hpx_flight_enlist(&c->flights, r, &r->word, &w)) {
+		finish(r, HAPAX_ECLOSED, NULL, 0);
+		return outcome(call, out);
+	}
+	start_reload(r, call->start, call->arg);
+	hpx_flight_await(&c->flights, &w, call->deadline);
+	return outcome(call, out);
 }
 
 bool hpx_refresh_old_will_do(int rc)
@@ -632,13 +653,12 @@ int hpx_refresh_wait(struct hpx_call *call, struct hpx_node *n, struct hpx_objec
 		r->refs += mine; /* finish() gives up one */
 		pthread_mutex_unlock(&lock);
 	}
-	if (mine && (call->load || call->make)) {
-		rc = run_reload(r, call->load, call->make, call->arg, out);
-	} else {
-		if (mine)
-			start_reload(r, call->start, call->arg);
+	if (!mine)
 		rc = join(call, r, out);
-	}
+	else if (call->start)
+		rc = start_and_wait(call, r, out);
+	else
+		rc = run_reload(r, call->load, call->make, call->arg, out);
 	return hpx_refresh_old_will_do(rc) ? 0 : rc;
 }
 
