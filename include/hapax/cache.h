@@ -95,7 +95,8 @@ typedef struct hapax_removal {
 	size_t size;       /* sizeof(hapax_removal), set by hapax */
 	hapax_key key;     /* valid during the call */
 	void *object;      /* alive during the call, borrowed: retain it to keep it. NULL with COLLECTED, and for a negative
-			      result. With SIZE its death has begun: it may be read, not retained */
+			      result. With SIZE, and with EXPIRED when that came to light with its death, its death has
+			      begun: it may be read, not retained */
 	hapax_cause cause;
 	uint64_t weight;
 } hapax_removal;
@@ -264,7 +265,7 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_cache_iterate(hapax_cache *cache, hapax_ite
 /* ---- time and bounds of present entries -------------------------------------------------------------------------- */
 
 /* Writes the entry anew: its ttl and its time in the cache begin again. 0, HAPAX_MISS (absent or expired: nothing revives
- * it), key errors, HAPAX_ECLOSED, HAPAX_ECALLBACK (the expire callback, asked with UPDATE). */
+ * it), key errors, HAPAX_ECLOSED, HAPAX_ECALLBACK (the expire callback, asked with UPDATE), HAPAX_ENOMEM. */
 HAPAX_API int hapax_cache_touch(hapax_cache *cache, hapax_key key);
 /* The entry is valid for `ttl_ns` from now (HAPAX_ZERO: it expires now; INT64_MAX: no end). 0, HAPAX_MISS, key errors,
  * HAPAX_ECLOSED; HAPAX_EOPTION for 0, for other negative values, and in a cache without any option of retention time or
