@@ -44,7 +44,9 @@ typedef int (*hapax_compute_fn)(void *current, const hapax_key *key, void **obje
  * *change and *error may be NULL. Readers see the old object until the new one is installed.
  * Fails: HAPAX_ENULL, key errors, HAPAX_ELOADER, HAPAX_EDEADLK, HAPAX_ETIMEDOUT, HAPAX_INFLIGHT (no wait), HAPAX_ECLOSED, HAPAX_EBUSY
  * (exclusive caches, when there is an object), HAPAX_ETYPE, HAPAX_EFOREIGN, HAPAX_ENOTWEAK, HAPAX_EDEAD, HAPAX_ENOMEM,
- * HAPAX_EGARBAGE, HAPAX_EWEIGHT, HAPAX_ECALLBACK. After an error the entry is as it was.
+ * HAPAX_EGARBAGE, HAPAX_EWEIGHT, HAPAX_ECALLBACK. After an error the entry is as it was. PUT without an object is
+ * HAPAX_ENULL; an object with another answer is given back. PUT and REMOVE fence loads of the key, KEEP does not. The listener
+ * is told while the key is still this call's: a compute of it in there is refused with HAPAX_EDEADLK.
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_compute(hapax_cache *cache, hapax_key key, hapax_compute_fn compute, void *arg,
 						   uint64_t deadline, void **out, hapax_change *change,
@@ -59,7 +61,8 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_cache_replace_if(hapax_cache *cache, hapax_
 /*
  * Removes the entries for which `match` answers 1, among those that were installed before the call. 0 keeps, anything
  * else stops: HAPAX_ECALLBACK, what is removed stays removed. `match` runs outside locks and read sections. *removed
- * (may be NULL): how many. What is put during the call may be looked at or not.
+ * (may be NULL): how many. What is put during the call may be looked at or not. Needs no memory, but for keys above 128
+ * bytes in a cache that has no option which concerns entries (HAPAX_ENOMEM: the rest is left).
  */
 HAPAX_API int hapax_cache_remove_where(hapax_cache *cache, int (*match)(const hapax_key *key, void *object, void *ctx),
 				       void *ctx, size_t *removed);
@@ -70,15 +73,18 @@ HAPAX_API int hapax_cache_remove_where(hapax_cache *cache, int (*match)(const ha
  * It answers as a loader does; FAIL and NOVALUE are for all keys, and what it stored is given back.
  */
 
-/* One reference to `object` is consumed. Installed when the loader has answered OK. During the loader's call only, on its
- * thread. Fails: HAPAX_ENULL, key errors, HAPAX_ENOMEM. */
+/* One reference to `object` is consumed in any case. Installed when the loader has answered OK, unless something is present
+ * under the key, or loading, by then, or the key was written to meanwhile, or there is no memory for it. A key that was
+ * asked for may be given here, too. During the loader's call only, on its thread.
+ * Fails: HAPAX_ENULL, key errors, HAPAX_ENOMEM, HAPAX_EGARBAGE. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_bulk_add(hapax_bulk *bulk, hapax_key key, void *object);
 
 /*
  * Gets of `n` keys: objects[i] is owned or NULL, statuses[i] (statuses may be NULL) what a get of keys[i] would have
  * returned. Absent keys are loaded by one call of the bulk loader, or one by one without it. Loads that others have
- * in flight are joined, after our own. Counts present as hits and distinct absent keys as misses; the bulk call is one load.
- * `options` (may be NULL): deadline, error (of the bulk load); not refuse. Returns 0, or an error when nothing was
+ * in flight are joined, after our own; when they vanish their keys are loaded by another call. Counts distinct present keys as
+ * hits and distinct absent keys as misses; the bulk call is one load, whatever it made.
+ * `options` (may be NULL): deadline, error (of the bulk load); no loader, not refuse. Returns 0, or an error when nothing was
  * done: HAPAX_ENULL, HAPAX_EOPTSIZE, HAPAX_EFLAGS, HAPAX_EOPTION, HAPAX_ECLOSED, HAPAX_ENOMEM. No array is kept.
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_get_many(hapax_cache *cache, const hapax_key *keys, size_t n, void **objects,
