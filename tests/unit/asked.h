@@ -74,7 +74,19 @@ struct starts {
 	void (*then)(struct starts *s, hapax_load *token, int n); /* in start(); may be NULL */
 	void *arg;
 	int destroyed;            /* of what starts_item() made */
+	bool managed;             /* a cache whose entries have nodes: it has a listener */
+	int64_t held;             /* and holds so many objects */
+	int removed;              /* what the listener was told */
 };
+
+static int starts_removed(const hapax_removal *removal, void *ctx)
+{
+	struct starts *s = ctx;
+
+	(void)removal;
+	__atomic_add_fetch(&s->removed, 1, __ATOMIC_RELAXED);
+	return 0;
+}
 
 MAYBE_UNUSED static int starts_of(struct starts *s) { return __atomic_load_n(&s->n, __ATOMIC_ACQUIRE); }
 
@@ -105,7 +117,8 @@ MAYBE_UNUSED static struct item *starts_item(struct starts *s, int id)
 MAYBE_UNUSED static hapax_cache *cache_starting(hapax_env *env, struct starts *s, unsigned flags)
 {
 	hapax_cache_options o = {HAPAX_CACHE_OPTIONS_INIT, .flags = flags, .env = env, .type = &item_type,
-				 .start = starts_start, .arg = s, .name = "tested"};
+				 .start = starts_start, .arg = s, .name = "tested", .max_entries = s->held,
+				 .on_removal = s->managed ? starts_removed : NULL, .on_removal_ctx = s};
 	hapax_cache *cache = NULL;
 
 	CHECK_EQ(hapax_cache_create(&cache, &o), HAPAX_OK);

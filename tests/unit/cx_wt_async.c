@@ -245,10 +245,10 @@ TEST(CX_WT_10_L_13_an_error_without_waiters_is_dropped)
 }
 
 /* A dropped token is a failed load: everybody is told so, and nobody starts another one. */
-TEST(CX_WT_10_dropping_counts_as_failure)
+static void drop_one(bool managed)
 {
 	hapax_env *env = test_env_fake();
-	struct starts s = {0};
+	struct starts s = {.managed = managed};
 	hapax_cache *cache = cache_starting(env, &s, 0);
 	struct told t[2] = {0};
 	struct asker a[2];
@@ -268,8 +268,44 @@ TEST(CX_WT_10_dropping_counts_as_failure)
 	CHECK_EQ(starts_of(&s), 1);
 	CHECK_EQ(stats_of(cache).load_failures, 1);
 	CHECK_EQ(stats_of(cache).load_abandoned, 1);
+	CHECK_EQ(s.removed, 0);
 	stats_check(cache);
 	cache_end(cache, 0);
+	test_env_end(env);
+}
+
+TEST(CX_WT_10_dropping_counts_as_failure)
+{
+	drop_one(false);
+	drop_one(true);
+}
+
+/* What a token brought is held like any other object, and what becomes of it is told once. */
+TEST(CX_WT_10_L_8_a_bounded_cache_holds_what_tokens_bring)
+{
+	hapax_env *env = test_env();
+	struct starts s = {.managed = true, .held = 2};
+	hapax_cache *cache = cache_starting(env, &s, 0);
+	char key[3][2] = {"a", "b", "c"};
+	struct told t[3] = {0}, again = {0};
+
+	for (int i = 0; i < 3; i++) {
+		told_ask(&t[i], cache, key[i]);
+		CHECK_EQ(starts_complete(&s, i), HAPAX_OK);
+		told_end(&t[i], HAPAX_OK);
+	}
+	CHECK_EQ(s.destroyed, 1);
+	CHECK_EQ(s.removed, 1);
+	CHECK_EQ(stats_of(cache).retained, 2);
+	CHECK_EQ(hapax_cache_size(cache), 2);
+	told_ask(&again, cache, present(cache, "b") ? "b" : "c");
+	told_end(&again, HAPAX_OK);
+	CHECK_EQ(stats_of(cache).hits, 1);
+	CHECK_EQ(starts_of(&s), 3);
+	hapax_cache_close(cache);
+	hapax_cache_destroy(cache);
+	CHECK_EQ(s.destroyed, 3);
+	CHECK_EQ(s.removed, 3);
 	test_env_end(env);
 }
 
@@ -409,9 +445,10 @@ TEST(CX_WT_10_a_token_completed_with_an_unfit_object)
 
 TEST(CX_WT_10_CF_LD_09_CF_LD_10_put_remove_and_clear_fence_a_token)
 {
-	for (int how = 0; how < 3; how++) {
+	for (int variant = 0; variant < 6; variant++) {
+		int how = variant % 3;
 		hapax_env *env = test_env();
-		struct starts s = {0};
+		struct starts s = {.managed = variant > 2};
 		hapax_cache *cache = cache_starting(env, &s, 0);
 		struct item *put = item_new(env, 100), *it;
 		struct told t = {0}, late = {0};
@@ -443,6 +480,8 @@ TEST(CX_WT_10_CF_LD_09_CF_LD_10_put_remove_and_clear_fence_a_token)
 		told_end(&late, HAPAX_OK);
 		hapax_release(put);
 		CHECK_EQ(stats_of(cache).superseded, 1);
+		if (s.managed) /* what was not installed, and what was */
+			CHECK_EQ(s.removed, 2);
 		stats_check(cache);
 		cache_end(cache, 0);
 		test_env_end(env);
@@ -512,9 +551,9 @@ TEST(CX_WT_10_CX_TH_08_a_cancelled_starter_leaves_cleanly)
 
 TEST(CX_WT_10_L_12_closing_releases_waiters_and_a_late_object_is_disposed_of_once)
 {
-	for (int late = 0; late < 4; late++) {
+	for (int late = 0; late < 8; late++) {
 		hapax_env *env = test_env_fake();
-		struct starts s = {0};
+		struct starts s = {.managed = late & 4};
 		hapax_cache *cache = cache_starting(env, &s, 0);
 		struct told t[2] = {0};
 		struct asker a;
@@ -677,6 +716,47 @@ TEST(CX_WT_10_D_8_an_exclusive_instance_makes_it_busy)
 	told_ask(&t[2], cache, "k");
 	CHECK_EQ(starts_complete(&s, 1), HAPAX_OK);
 	told_end(&t[2], HAPAX_OK);
+	stats_check(cache);
+	cache_end(cache, 0);
+	test_env_end(env);
+}
+
+static struct gate dying = GATE_INIT;
+static void stop_dying(struct item *item, void *arg)
+{
+	(void)item;
+	(void)arg;
+	test_event_set(&dying.entered);
+	test_event_wait(&dying.go);
+}
+
+static void *release_thread(void *arg)
+{
+	hapax_release(arg);
+	return NULL;
+}
+
+/* Also while its destructor runs: that is what a blocking get would wait for. */
+TEST(CX_WT_10_D_8_a_dying_exclusive_instance_makes_it_busy)
+{
+	hapax_env *env = test_env();
+	struct starts s = {0};
+	hapax_cache *cache = cache_starting(env, &s, HAPAX_CACHE_EXCLUSIVE);
+	struct told t[2] = {0}, late = {0};
+	pthread_t thread;
+
+	told_ask(&t[0], cache, "k");
+	CHECK_EQ(starts_complete(&s, 0), HAPAX_OK);
+	t[0].object->on_destroy = stop_dying;
+	thread = test_thread(release_thread, t[0].object);
+	test_event_wait(&dying.entered);
+	told_ask(&t[1], cache, "k");
+	told_end(&t[1], HAPAX_EBUSY);
+	test_event_set(&dying.go);
+	test_join(thread);
+	told_ask(&late, cache, "k");
+	CHECK_EQ(starts_complete(&s, 1), HAPAX_OK);
+	told_end(&late, HAPAX_OK);
 	stats_check(cache);
 	cache_end(cache, 0);
 	test_env_end(env);
