@@ -14,11 +14,10 @@
  */
 #include <errno.h>
 
-#include "cache/request.h"
 #include "cache/backoff.h"
 #include "cache/refresh.h"
+#include "cache/request.h"
 #include "cache/tier.h"
-#include "cache/worker.h"
 #include "cache/worker.h"
 
 _Static_assert(HPX_FLIGHT_LOADING == HPX_W_LOADING && HPX_FLIGHT_WAITED == HPX_W_WAITED, "one word, two layers");
@@ -148,7 +147,6 @@ static void configure(hapax_cache *c, const hapax_cache_options *o)
 	c->make = o->make;
 	c->start = o->start;
 	c->load_many = o->load_many;
-	c->executor = o->executor;
 	c->arg = o->arg;
 	c->keys = o->keys;
 	c->leak = o->leak;
@@ -455,7 +453,6 @@ void hapax_cache_close(hapax_cache *cache)
 	if (!cache || hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
 		return;
 	raise_state(cache, HPX_CACHE_CLOSED);
-	hpx_work_drop(cache);
 	hpx_flight_release_all(&cache->flights, HAPAX_ECLOSED);
 	hpx_work_drop(cache);
 	hpx_event_signal(&cache->event, cache->env);
