@@ -505,3 +505,105 @@ TEST(CX_WT_10_L_11_a_stale_value_is_told_when_its_reload_fails)
 		test_env_end(env);
 	}
 }
+
+/* A reload by token is out when its cache ends: as with loads, nobody waits for it, and what comes is given back. */
+TEST(CX_WT_10_L_12_a_cache_ends_while_a_reload_is_out)
+{
+	for (int way = 0; way < 6; way++) {
+		hapax_env *env = test_env_fake();
+		struct starts s = {.env = env};
+		struct manual m = {.at_once = true};
+		hapax_cache_options o = {HAPAX_CACHE_OPTIONS_INIT, .env = env, .start = starts_start, .arg = &s,
+					 .executor = {manual_run, &m}, .ttl_ns = way & 1 ? 1000 : 0,
+					 .stale_error_ns = way & 1 ? 1000 : 0};
+		struct told first = {0}, t = {0};
+		hapax_cache *cache;
+		int status = 12345;
+
+		CHECK_EQ(hapax_cache_create(&cache, &o), HAPAX_OK);
+		told_ask(&first, cache, "k");
+		CHECK_EQ(starts_complete(&s, 0), HAPAX_OK);
+		CHECK_EQ(hapax_cache_refresh(cache, HAPAX_STR("k")), HAPAX_OK);
+		CHECK_EQ(starts_of(&s), 2);
+		CHECK_EQ(hapax_cache_refresh(cache, HAPAX_STR("k")), HAPAX_INFLIGHT);
+		if (way & 1) { /* a get that needs it is under way, too */
+			fake_clock_advance(1500);
+			told_ask(&t, cache, "k");
+			CHECK_EQ(told_calls(&t), 0);
+		}
+		hapax_cache_close(cache);
+		if (way & 1)
+			told_end(&t, HAPAX_ECLOSED);
+		if (way < 2) {
+			CHECK_EQ(hapax_load_complete(s.token[1], starts_item(&s, 2), &status), HAPAX_OK);
+			CHECK_EQ(s.destroyed, 1);
+		}
+		told_end(&first, HAPAX_OK);
+		hapax_cache_destroy(cache);
+		if (way >= 4) {
+			CHECK_EQ(hapax_load_complete(s.token[1], starts_item(&s, 2), &status), HAPAX_OK);
+			CHECK_EQ(status, HAPAX_ECLOSED);
+		}
+		hapax_load_drop(s.token[1]);
+		CHECK_EQ(s.destroyed, way < 2 || way >= 4 ? 2 : 1);
+		test_env_end(env);
+	}
+}
+
+static void child_of_tasks(hapax_cache *cache, struct told *t, struct manual *m, struct source *s)
+{
+	struct told again = {0};
+
+	CHECK_EQ(t[0].status, HAPAX_EABANDONED);
+	CHECK_EQ(t[1].status, HAPAX_EABANDONED);
+	CHECK_EQ(told_calls(&t[0]) + told_calls(&t[1]), 2);
+	while (manual_step(m)) /* the executor came along, with what it had been given */
+		;
+	CHECK_EQ(loads_of(s), 0);
+	told_ask(&again, cache, "k");
+	CHECK(manual_step(m));
+	told_end(&again, HAPAX_OK);
+	stats_check(cache);
+	hapax_cache_destroy(cache);
+	_exit(0);
+}
+
+TEST(CX_TH_06_CX_WT_10_tasks_in_a_forked_child)
+{
+#ifdef TEST_TSAN
+	TEST_SKIP("ThreadSanitizer does not follow a multi-threaded fork");
+#endif
+	for (int form = 0; form < 2; form++) {
+		hapax_env *env = test_env();
+		struct source s = {0};
+		struct manual m = {0};
+		hapax_cache *cache = cache_executing(env, &s, &m, form);
+		struct told t[2] = {0};
+		pid_t child;
+		int status;
+
+		told_ask(&t[0], cache, "k");
+		told_ask(&t[1], cache, "fenced");
+		hapax_cache_remove(cache, HAPAX_STR("fenced"));
+		hapax_before_fork(HAPAX_FORK_URCU);
+		child = fork();
+		if (child == 0) {
+			hapax_after_fork_child(HAPAX_FORK_URCU);
+			alarm(30);
+			child_of_tasks(cache, t, &m, &s);
+		}
+		hapax_after_fork_parent(HAPAX_FORK_URCU);
+		CHECK(child > 0);
+		CHECK_EQ(waitpid(child, &status, 0), child);
+		if (!WIFEXITED(status) || WEXITSTATUS(status))
+			TEST_FAIL("child ended with status %x", status);
+		while (manual_step(&m))
+			;
+		CHECK_EQ(loads_of(&s), 2);
+		for (int i = 0; i < 2; i++)
+			told_end(&t[i], HAPAX_OK);
+		stats_check(cache);
+		cache_end(cache, 0);
+		test_env_end(env);
+	}
+}
