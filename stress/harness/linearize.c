@@ -57,6 +57,21 @@ static bool apply(const struct hpx_lin_step *step, struct hpx_lin_state *state)
 	case HPX_LIN_CLEAR:
 		*state = (struct hpx_lin_state){0};
 		return true;
+	case HPX_LIN_REPLACE_IF: /* L4, L7: that object and no other, in one step */
+		if (e->result != (present == e->arg))
+			return false;
+		if (e->result)
+			*state = (struct hpx_lin_state){.present = (uint16_t)e->with};
+		return true;
+	case HPX_LIN_COMPUTE: /* D-5, L7: on what its function was given, in one step. An insertion fences a moment before */
+		if (step->part == HPX_LIN_START) {
+			state->flight = 0;
+			return true;
+		}
+		if (e->result != present)
+			return false;
+		*state = (struct hpx_lin_state){.present = (uint16_t)e->arg};
+		return true;
 	case HPX_LIN_LOAD:
 		break;
 	}
@@ -170,6 +185,7 @@ static bool looks(const struct hpx_lin_step *step)
 	case HPX_LIN_GET_OR_PUT:
 		return e->result != e->arg;
 	case HPX_LIN_REMOVE_IF:
+	case HPX_LIN_REPLACE_IF:
 		return !e->result;
 	case HPX_LIN_LOAD: /* a commit that changes nothing now is one of a fenced load */
 		return step->part != HPX_LIN_START;
@@ -177,6 +193,7 @@ static bool looks(const struct hpx_lin_step *step)
 	case HPX_LIN_REMOVE:
 	case HPX_LIN_POP:
 	case HPX_LIN_CLEAR:
+	case HPX_LIN_COMPUTE:
 		break;
 	}
 	return false;
@@ -267,7 +284,7 @@ static bool collect(struct hpx_lin_space *space, const struct hpx_lin_history *h
 
 		if (!on_key(e, key))
 			continue;
-		if (n == HPX_LIN_EVENTS || e->arg >= HPX_LIN_IDS || e->result >= HPX_LIN_IDS)
+		if (n == HPX_LIN_EVENTS || e->arg >= HPX_LIN_IDS || e->with >= HPX_LIN_IDS || e->result >= HPX_LIN_IDS)
 			return false;
 		for (at = n++; at && space->sorted[at - 1]->call > e->call; at--)
 			space->sorted[at] = space->sorted[at - 1];
@@ -288,7 +305,7 @@ static bool add(struct hpx_lin_space *space, unsigned lane, const struct hpx_lin
 			(struct hpx_lin_step){e, HPX_LIN_START, e->call, e->begin ? e->begin : e->ret};
 		space->step[lane][(*n)++] = (struct hpx_lin_step){e, HPX_LIN_COMMIT, e->end ? e->end : e->call, e->ret};
 	} else {
-		if (e->op == HPX_LIN_GET_OR_PUT && e->result == e->arg)
+		if ((e->op == HPX_LIN_GET_OR_PUT && e->result == e->arg) || (e->op == HPX_LIN_COMPUTE && !e->result))
 			space->step[lane][(*n)++] = (struct hpx_lin_step){e, HPX_LIN_START, e->call, e->ret};
 		space->step[lane][(*n)++] = (struct hpx_lin_step){e, HPX_LIN_WHOLE, e->call, e->ret};
 	}
@@ -423,11 +440,14 @@ struct hpx_lin_verdict hpx_lin_check(struct hpx_lin_space *space, const struct h
 static void print_event(FILE *to, const struct hpx_lin_event *e)
 {
 	static const char *const names[] = {"put",	  "get_if_present", "contains", "remove", "pop",
-					    "get_or_put", "remove_if",	    "clear",	"get"};
+					    "get_or_put", "remove_if",	    "clear",	"get",	  "replace_if",
+					    "compute"};
 
 	fprintf(to, "  %5llu-%-5llu thread %u  ", (unsigned long long)e->call, (unsigned long long)e->ret, e->thread);
 	if (e->key == HPX_LIN_ALL_KEYS)
 		fprintf(to, "%s()", names[e->op]);
+	else if (e->with)
+		fprintf(to, "%s(key %u, object %u by %u)", names[e->op], e->key, e->arg, e->with);
 	else if (e->arg)
 		fprintf(to, "%s(key %u, object %u)", names[e->op], e->key, e->arg);
 	else

@@ -12,7 +12,7 @@
  *      call ............................................. return                  a get that joins, hits or misses
  *           [                    one instant                    ]
  *
- * A get_or_put that inserts has two as well: it fences a load under way, and then what it inserts is there to be seen.
+ * A get_or_put or compute that inserts has two as well: it fences a load under way, and then what it inserts is there to be seen.
  *
  * What is checked: the sequential map with its laws is apply() in linearize.c, once. Beside it, that no object is
  * returned when all who held it have given it back (L1).
@@ -47,13 +47,15 @@ enum hpx_lin_op {
 	HPX_LIN_GET_OR_PUT, /* arg; result: the id that is there afterwards */
 	HPX_LIN_REMOVE_IF,  /* arg; result: 0 or 1 */
 	HPX_LIN_CLEAR,	    /* key: HPX_LIN_ALL_KEYS, or recorded once for each */
-	HPX_LIN_LOAD	    /* get with a loader; result: id of the object, or of the load if `failed` */
+	HPX_LIN_LOAD,	    /* get with a loader; result: id of the object, or of the load if `failed` */
+	HPX_LIN_REPLACE_IF, /* arg by `with`; result: 0 or 1 */
+	HPX_LIN_COMPUTE	    /* arg is put in any case; result: the id its function was given, 0 for none */
 };
 
 struct hpx_lin_event {
 	enum hpx_lin_op op;
 	unsigned thread; /* for people */
-	unsigned key, arg, result;
+	unsigned key, arg, with, result;
 	bool loaded; /* LOAD: this very call ran the loader */
 	bool failed; /* LOAD: the load failed */
 	uint64_t call, ret;

@@ -100,9 +100,32 @@ static int on_table(struct player *p, enum hpx_lin_op op, hapax_key key, struct 
 	}
 }
 
-static int on_cache(struct player *p, enum hpx_lin_op op, hapax_key key, struct item *mine, void **out,
-		    hapax_load_error *error)
+/* What a compute was asked last, and what it is to put. */
+struct computing {
+	struct item *mine;
+	unsigned seen;
+};
+
+static int compute(void *current, const hapax_key *key, void **object, void *arg, hapax_load_error *error)
 {
+	struct computing *c = arg;
+
+	(void)key;
+	(void)error;
+	c->seen = current ? (unsigned)((struct item *)current)->mark : 0;
+	model_yield();
+	if (hapax_retain(c->mine))
+		model_fail("hapax_retain failed");
+	*object = c->mine;
+	return HAPAX_COMPUTE_PUT;
+}
+
+static int on_cache(struct player *p, enum hpx_lin_op op, hapax_key key, struct item *mine, struct item *other, unsigned *seen,
+		    void **out, hapax_load_error *error)
+{
+	struct computing c = {.mine = mine};
+	int status;
+
 	hapax_get_options o = {HAPAX_GET_OPTIONS_INIT, .deadline = HAPAX_FOREVER, .load = load, .arg = p, .error = error};
 	hapax_cache *cache = p->s->k.cache;
 
@@ -115,6 +138,11 @@ static int on_cache(struct player *p, enum hpx_lin_op op, hapax_key key, struct 
 	case HPX_LIN_GET_OR_PUT: return hapax_cache_get_or_put(cache, key, mine, out, NULL);
 	case HPX_LIN_REMOVE_IF: return hapax_cache_remove_if(cache, key, mine);
 	case HPX_LIN_LOAD: return hapax_cache_get_with(cache, key, &o, out);
+	case HPX_LIN_REPLACE_IF: return hapax_cache_replace_if(cache, key, other, mine);
+	case HPX_LIN_COMPUTE:
+		status = hapax_cache_compute(cache, key, compute, &c, HAPAX_FOREVER, NULL, NULL, NULL);
+		*seen = c.seen;
+		return status;
 	default: hapax_cache_clear(cache); return 0;
 	}
 }
@@ -127,7 +155,9 @@ static bool answer_fits(enum hpx_lin_op op, int status, const void *out)
 	case HPX_LIN_POP: return out ? !status : status == HAPAX_MISS;
 	case HPX_LIN_CONTAINS: return status == 0 || status == 1;
 	case HPX_LIN_REMOVE:
+	case HPX_LIN_REPLACE_IF:
 	case HPX_LIN_REMOVE_IF: return status == 0 || status == HAPAX_MISS;
+	case HPX_LIN_COMPUTE: return !status;
 	case HPX_LIN_GET_OR_PUT: return !status && out;
 	case HPX_LIN_LOAD: return out ? !status : status == HAPAX_ELOADER;
 	default: return true;
@@ -137,28 +167,35 @@ static bool answer_fits(enum hpx_lin_op op, int status, const void *out)
 static void call(struct player *p)
 {
 	struct hist *s = p->s;
-	enum hpx_lin_op op = (enum hpx_lin_op)model_choose(s->k.cache ? HPX_LIN_LOAD + 1 : HPX_LIN_LOAD);
-	unsigned key = model_choose(s->keys), result = 0;
+	enum hpx_lin_op op = (enum hpx_lin_op)model_choose(s->k.cache ? HPX_LIN_COMPUTE + 1 : HPX_LIN_LOAD);
+	unsigned key = model_choose(s->keys), result = 0, seen = 0;
 	hapax_load_error error = {.code = 0};
-	struct item *mine = NULL;
+	struct item *mine = NULL, *other = NULL;
 	struct hpx_lin_event *e;
 	void *out = NULL;
 	uint64_t since;
 	int status;
 
-	if (op == HPX_LIN_PUT || op == HPX_LIN_GET_OR_PUT)
+	if (op == HPX_LIN_REPLACE_IF && !(other = choose_held(p)))
+		op = HPX_LIN_COMPUTE;
+	if (op == HPX_LIN_PUT || op == HPX_LIN_GET_OR_PUT || op == HPX_LIN_REPLACE_IF || op == HPX_LIN_COMPUTE)
 		mine = make(p, key);
 	else if (op == HPX_LIN_REMOVE_IF && !(mine = choose_held(p)))
 		op = HPX_LIN_GET;
 	e = hpx_history_call(&history, p->index, op, op == HPX_LIN_CLEAR ? HPX_LIN_ALL_KEYS : key,
-			     mine ? (unsigned)mine->mark : 0);
+			     other ? (unsigned)other->mark : mine ? (unsigned)mine->mark : 0);
 	since = e ? e->call : 0;
-	status = s->k.cache ? on_cache(p, op, kit_key(key), mine, &out, &error) : on_table(p, op, kit_key(key), mine, &out);
+	if (e && other)
+		e->with = (unsigned)mine->mark;
+	status = s->k.cache ? on_cache(p, op, kit_key(key), mine, other, &seen, &out, &error)
+			    : on_table(p, op, kit_key(key), mine, &out);
 	MODEL_CHECK(answer_fits(op, status, out), "call %d answered %s, object %p", (int)op, hapax_status_name(status), out);
 	if (op == HPX_LIN_CONTAINS)
 		result = (unsigned)status;
-	else if (op == HPX_LIN_REMOVE || op == HPX_LIN_REMOVE_IF)
+	else if (op == HPX_LIN_REMOVE || op == HPX_LIN_REMOVE_IF || op == HPX_LIN_REPLACE_IF)
 		result = status == 0;
+	else if (op == HPX_LIN_COMPUTE)
+		result = seen;
 	else if (out)
 		result = (unsigned)((struct item *)out)->mark;
 	else if (op == HPX_LIN_LOAD)
