@@ -141,12 +141,24 @@ struct batch {
 	bool above; /* the bound */
 };
 
+/* Then somebody has to go for it, and the policy should know by then of the hits that came before it. */
+static bool is_full_for(struct hpx_tier *t, const struct hpx_node *n)
+{
+	/* order: TIER.HELD relaxed; under the lock */
+	uint64_t now = hpx_load_relaxed(t->weighted ? &t->weight : &t->held), more = t->weighted ? n->policy.weight : 1;
+
+	/* order: TIER.BOUND relaxed; under the lock */
+	return t->bounded && hpx_sat_add(now, more) > hpx_load_relaxed(&t->bound);
+}
+
 /* Lists what has arrived; what was claimed meanwhile is dropped. */
 static void drain(struct hpx_tier *t, struct batch *b)
 {
 	struct hpx_node *n;
 
 	arrivals_take(t);
+	if (t->hits && t->pending && is_full_for(t, t->pending))
+		hpx_hits_drain(t->hits, t->policy->hit, t->state);
 	while ((n = t->pending) != NULL && b->n < HPX_TIER_BATCH) {
 		t->pending = n->link;
 		if (!t->pending)
