@@ -583,10 +583,11 @@ static void child_lock(void)
 {
 	hapax_cache *c;
 
-	pthread_mutex_init(&list_lock, NULL);
+	/* this thread has taken them */
+	pthread_mutex_unlock(&list_lock);
 	for (c = hpx_load_relaxed(&all); c; c = hpx_load_relaxed(&c->next))
 		if (c->tier) {
-			pthread_mutex_init(&c->tier->lock, NULL);
+			pthread_mutex_unlock(&c->tier->lock);
 			hpx_init(&c->tier->sweeping, 0);
 			if (c->tier->backoff)
 				hpx_backoff_reinit(c->tier->backoff);

@@ -1,503 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * cache/refresh.c - see refresh.h.
- *
- *      enlist --> WAITING --task, or a get that needs it now--> RUNNING --> installed, discarded or failed --> delisted --> landed
- *
- * Reloads in progress are listed, under one lock for all caches, so that an entry has one at most; REFRESHING in its node
- * says so to hits. A reload is a flight of its own: those who wait for it join its word, and are given the new object, or
- * what went wrong. It holds its entry's object and a pin on its node; installing over exactly that entry decides whether it came
- * too late (install.h). BY_PUT in the node says that a put did it, or that a put wrote the same object again.
- */
+/* cache/refresh.c - when what is present is reloaded, who waits for it, and what failures keep from being loaded: refresh.h. */
 #include "cache/backoff.h"
-#include "cache/install.h"
 #include "cache/load.h"
 #include "cache/refresh.h"
+#include "cache/reload.h"
 #include "cache/request.h"
-#include "cache/worker.h"
-
-enum { WAITING, RUNNING };
-
-struct hpx_reload {
-	hpx_u64 word;             /* of its flight */
-	struct hpx_reload *next, *prev;
-	hapax_cache *cache;
-	struct hpx_over over;     /* the entry, pinned in managed caches, its object held, until it has ended */
-	uint64_t hash;
-	hapax_key key;            /* borrowed, or what follows */
-	size_t bytes;
-	unsigned refs;            /* under the lock: who runs it, its task, who is about to join it */
-	unsigned state;           /* under the lock */
-	uint64_t begun;           /* its loader */
-	unsigned char copy[];
-};
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-#define BUCKETS 64
-static struct hpx_reload *bucket[BUCKETS];
-
-/* ---- the list ---------------------------------------------------------------------------------------------------- */
-
-static struct hpx_reload **bucket_of(const hapax_cache *c, uint64_t hash)
-{
-	return &bucket[((uintptr_t)c >> 6 ^ hash >> 40) % BUCKETS];
-}
-
-/* Under the lock: the reload of the entry with this object. The object is held, so the address is its own. */
-static struct hpx_reload *find(hapax_cache *c, uint64_t hash, const struct hpx_object *o, const hapax_key *key)
-{
-	struct hpx_reload *r;
-
-	for (r = *bucket_of(c, hash); r; r = r->next)
-		if (r->cache == c && r->hash == hash && r->over.object == o && r->key.size == key->size &&
-		    (!key->size || !memcmp(r->key.data, key->data, key->size)))
-			return r;
-	return NULL;
-}
-
-static void list(struct hpx_reload *r)
-{
-	struct hpx_reload **head = bucket_of(r->cache, r->hash);
-
-	r->next = *head;
-	r->prev = NULL;
-	if (*head)
-		(*head)->prev = r;
-	*head = r;
-}
-
-static void delist(struct hpx_reload *r)
-{
-	*(r->prev ? &r->prev->next : bucket_of(r->cache, r->hash)) = r->next;
-	if (r->next)
-		r->next->prev = r->prev;
-}
-
-static struct hpx_node *node_of(struct hpx_reload *r)
-{
-	return r->cache->tier ? hpx_node_of(r->cache, r->over.entry) : NULL;
-}
-
-static void put(struct hpx_reload *r)
-{
-	hapax_env *env = r->cache->env;
-	bool gone;
-
-	pthread_mutex_lock(&lock);
-	gone = !--r->refs;
-	pthread_mutex_unlock(&lock);
-	if (gone)
-		hpx_free(env, r, r->bytes, 16);
-}
-
-static void unpin(struct hpx_reload **r)
-{
-	if (*r)
-		put(*r);
-}
-
-/* Under the lock: who gets true runs it. */
-static bool claim(struct hpx_reload *r)
-{
-	bool mine = r->state == WAITING;
-
-	r->state = RUNNING;
-	return mine;
-}
-
-/* A new one with `refs`, or the one that is there (*other, one more reference), or neither: no memory. */
-static struct hpx_reload *enlist(hapax_cache *c, const hapax_key *key, uint64_t hash, void *e, struct hpx_object *o,
-				 unsigned state, unsigned refs, struct hpx_reload **other)
-{
-	size_t bytes = sizeof(struct hpx_reload) + (c->keys.borrow ? 0 : key->size);
-	struct hpx_reload *r = hpx_alloc(c->env, bytes, 16);
-
-	*other = NULL;
-	if (!r)
-		return NULL;
-	r->cache = c;
-	r->over = (struct hpx_over){.entry = e, .object = o};
-	r->hash = hash;
-	r->key = *key;
-	r->bytes = bytes;
-	r->refs = refs;
-	r->state = state;
-	hpx_init(&r->word, HPX_FLIGHT_LOADING);
-	if (!c->keys.borrow && key->size) {
-		memcpy(r->copy, key->data, key->size);
-		r->key.data = r->copy;
-	}
-	pthread_mutex_lock(&lock);
-	*other = find(c, hash, o, key);
-	if (*other) {
-		(*other)->refs++;
-	} else {
-		list(r);
-		if (c->tier) {
-			/* order: NODE.FLAGS acq_rel; under the lock; what a put does from now on is for this reload */
-			hpx_and_acq_rel(&hpx_node_of(c, e)->flags, ~(uint32_t)(HPX_NODE_BY_PUT | HPX_NODE_REWRITTEN));
-			hpx_or_acq_rel(&hpx_node_of(c, e)->flags, HPX_NODE_REFRESHING);
-		}
-	}
-	pthread_mutex_unlock(&lock);
-	if (*other) {
-		hpx_free(c->env, r, bytes, 16);
-		return NULL;
-	}
-	hpx_take_more(o, 1);
-	if (c->tier) {
-		hpx_node_pin(hpx_node_of(c, e));
-		hpx_node_schedule(c, hpx_node_of(c, e));
-	}
-	return r;
-}
-
-/* Its entry may have another one from here on; whoever has joined hears what came of it; entry and object are given up. */
-static void finish(struct hpx_reload *r, int status, struct hpx_object *object, uint64_t not_before)
-{
-	struct hpx_node *n = node_of(r);
-	hapax_cache *c = r->cache;
-	struct hpx_landing landing;
-	uint64_t attend;
-
-	pthread_mutex_lock(&lock);
-	delist(r);
-	if (n)
-		hpx_and_acq_rel(&n->flags, ~(uint32_t)HPX_NODE_REFRESHING); /* order: NODE.FLAGS acq_rel; under the lock */
-	pthread_mutex_unlock(&lock);
-	if (n) {
-		hpx_node_schedule(c, n);
-		attend = hpx_load_relaxed(&n->attend); /* order: NODE.TIME relaxed; each is a time on its own */
-		if (attend < not_before && not_before < hpx_load_relaxed(&n->deadline))
-			hpx_store_relaxed(&n->attend, not_before);
-	}
-	/* order: FLIGHT.COMMIT -> release, in the landing */
-	hpx_flight_land(&c->flights, r, &r->word, &landing);
-	hpx_flight_complete(&c->flights, &landing, status, object, NULL);
-	if (c->tier)
-		hpx_node_unpin(n);
-	hpx_cache_release(c, r->over.object);
-	put(r);
-}
-
-/* ---- running one ------------------------------------------------------------------------------------------------- */
-
-struct run {
-	struct hpx_reload *reload; /* NULL: it has ended */
-	hapax_load_fn load;
-	hapax_make_fn make;
-	void *arg;
-	struct hpx_frame frame;
-	struct hpx_object *object; /* ours */
-	uint32_t spent_us;
-	bool running;              /* the loader is on the stack */
-	bool loaded;               /* it has made the object */
-};
-
-static void drop_object(hapax_cache *c, struct run *run)
-{
-	struct hpx_object *o = run->object;
-
-	run->object = NULL;
-	if (!o)
-		return;
-	if (!run->loaded)
-		hpx_or_relaxed(&o->count, HPX_NODTOR); /* order: OBJECT.FLAGS relaxed; the release below is the edge */
-	hpx_cache_release(c, o);
-}
-
-static void begin(struct hpx_reload *r)
-{
-	hpx_cache_count(r->cache, HPX_CACHE_LOADS, 1);
-	hpx_cache_count(r->cache, HPX_CACHE_REFRESHES, 1);
-	r->begun = hpx_env_now_coarse(r->cache->env);
-}
-
-/* By a clock that went back it took no time. */
-static uint32_t count_time(struct hpx_reload *r)
-{
-	uint64_t now = hpx_env_now_coarse(r->cache->env), spent = now > r->begun ? now - r->begun : 0;
-
-	hpx_cache_count(r->cache, HPX_CACHE_NS, spent);
-	return spent / 1000 < UINT32_MAX ? (uint32_t)(spent / 1000) : UINT32_MAX;
-}
-
-/* A load that begun and has no answer. */
-static void count_abandoned(struct hpx_reload *r);
-
-static void count_failure(hapax_cache *c)
-{
-	hpx_cache_count(c, HPX_CACHE_FAILURES, 1);
-	hpx_cache_count(c, HPX_CACHE_REFRESH_FAILURES, 1);
-}
-
-/* Cleanup handler: the thread goes away inside the loader, or later in user code. */
-static void run_end(struct run *run)
-{
-	struct hpx_reload *r = run->reload;
-	hapax_cache *c;
-
-	if (!r)
-		return;
-	c = r->cache;
-	if (run->running) {
-		hpx_self.frames = run->frame.up;
-		count_abandoned(r);
-	}
-	run->reload = NULL;
-	drop_object(c, run);
-	finish(r, HAPAX_EABANDONED, NULL, 0);
-}
-
-/* The loader: its result, and the object that it made. */
-static int call_loader(struct run *run, hapax_load_error *error)
-{
-	struct hpx_reload *r = run->reload;
-	hapax_cache *c = r->cache;
-	void *made = NULL;
-	int result;
-
-	begin(r);
-	run->frame = (struct hpx_frame){.up = hpx_self.frames, .cache = c, .entry = r};
-	hpx_self.frames = &run->frame;
-	run->running = true;
-	result = run->make ? run->make(&made, &r->key, run->arg, error)
-			   : run->load(hpx_payload(run->object), &r->key, run->arg, error);
-	run->running = false;
-	hpx_self.frames = run->frame.up;
-	error->shared = NULL;
-	run->loaded = result == HAPAX_LOAD_OK;
-	if (run->make && run->loaded && made)
-		run->object = hpx_object_of(made);
-	return result;
-}
-
-/* ---- what becomes of it ------------------------------------------------------------------------------------------ */
-
-/* The entry has gone: did a put take its place? */
-static bool by_put(struct hpx_reload *r)
-{
-	struct hpx_node *n = node_of(r);
-
-	/* order: NODE.FLAGS relaxed; GONE, which was seen, is the edge */
-	return n && hpx_load_relaxed(&n->flags) & HPX_NODE_BY_PUT;
-}
-
-/* It has not, but its object was put again. */
-static bool rewritten(struct hpx_reload *r)
-{
-	struct hpx_node *n = node_of(r);
-
-	/* order: NODE.FLAGS relaxed; a put at this instant comes before the reload */
-	return n && hpx_load_relaxed(&n->flags) & HPX_NODE_REWRITTEN;
-}
-
-/* There is no value any more: neither is the entry, if it is still the one. */
-static void remove_entry(struct hpx_reload *r)
-{
-	struct hpx_object *o = NULL;
-	hapax_cache *c = r->cache;
-	void *e = r->over.entry;
-	bool mine = false;
-
-	if (rewritten(r))
-		return;
-	hpx_read_lock();
-	if (!c->tier)
-		o = hpx_table_lookup(c->table, r->hash, &r->key, &e);
-	if (c->tier || o == r->over.object)
-		mine = hpx_cache_claimed(c, e, hpx_cache_claim(c, e));
-	hpx_read_unlock();
-	if (mine)
-		hpx_cache_left(c, e, r->over.object, HAPAX_CAUSE_EXPLICIT);
-	if (o)
-		hpx_cache_release(c, o);
-}
-
-/* May the cache hold what was made? */
-static int check(struct run *run)
-{
-	return run->object ? hpx_cache_check_object(run->reload->cache, run->object) : HAPAX_ETYPE;
-}
-
-/* An old value whose time, with all stale times, has ended meanwhile takes no new one. */
-static bool expired(struct hpx_reload *r)
-{
-	struct hpx_node *n = node_of(r);
-	hapax_cache *c = r->cache;
-
-	if (!n || !c->tier->timed || hpx_tier_now(c) < hpx_node_end(c->tier, n))
-		return false;
-	hpx_node_expire(c, n, r->over.object);
-	return true;
-}
-
-/* 0: installed. HAPAX_MISS: discarded, its callers get it all the same. Else it is of no use. */
-static int install(struct run *run)
-{
-	struct hpx_reload *r = run->reload;
-	hapax_cache *c = r->cache;
-	struct hpx_terms terms;
-	int rc = hpx_terms_get(c, &r->key, run->object, c->tier ? hpx_node_of(c, r->over.entry) : NULL, NULL, &terms);
-
-	terms.load_us = run->spent_us;
-	terms.reload = true;
-	if (!rc && (rewritten(r) || expired(r)))
-		rc = HAPAX_MISS;
-	HPX_STOP("refresh.install");
-	if (!rc)
-		rc = hpx_install_over_with(c, &r->key, r->hash, run->object, &r->over, &terms);
-	if (rc && run->object != r->over.object)
-		hpx_cache_unused(c, &r->key, run->object, terms.weight,
-				 rc == HAPAX_MISS && (by_put(r) || rewritten(r)) ? HAPAX_CAUSE_REPLACED : HAPAX_CAUSE_EXPLICIT);
-	hpx_terms_drop(c, &terms);
-	return rc;
-}
-
-/* The loader has returned `result`: what those who wait get. */
-static int judge(struct run *run, int result)
-{
-	struct hpx_reload *r = run->reload;
-	hapax_cache *c = r->cache;
-	int rc;
-
-	if (result == HAPAX_LOAD_NOVALUE) {
-		hpx_cache_count(c, HPX_CACHE_NOVALUES, 1);
-		hpx_cache_count(c, HPX_CACHE_FAILURES, 1);
-		remove_entry(r);
-		return HAPAX_NOVALUE;
-	}
-	rc = result == HAPAX_LOAD_OK ? check(run) : HAPAX_ELOADER;
-	if (!rc)
-		rc = install(run);
-	if (rc == 0 || rc == HAPAX_MISS || rc == HAPAX_ECLOSED) {
-		hpx_cache_count(c, HPX_CACHE_SUCCESSES, 1);
-		hpx_cache_count(c, HPX_CACHE_SUPERSEDED, rc != 0);
-	} else {
-		count_failure(c);
-	}
-	return rc == HAPAX_MISS ? 0 : rc;
-}
-
-/* The loader has answered: the end. */
-static int conclude(struct run *run, int result, const hapax_load_error *error)
-{
-	struct hpx_reload *r = run->reload;
-	uint64_t not_before;
-	int rc;
-
-	HPX_STOP("refresh.returned");
-	run->spent_us = count_time(r);
-	rc = judge(run, result);
-	not_before = hpx_refresh_loaded(r->cache, &r->key, r->hash, rc == HAPAX_ELOADER, error->code);
-	run->reload = NULL;
-	finish(r, rc, rc ? NULL : run->object, not_before);
-	return rc;
-}
-
-int hpx_reload_conclude(struct hpx_reload *r, int result, struct hpx_object *object, hapax_load_error *error)
-{
-	struct run run __attribute__((cleanup(run_end))) = {.reload = r, .object = object, .loaded = true};
-	hapax_cache *c = r->cache;
-	int rc = conclude(&run, result, error);
-
-	drop_object(c, &run);
-	return rc;
-}
-
-static void count_abandoned(struct hpx_reload *r)
-{
-	count_time(r);
-	count_failure(r->cache);
-	hpx_cache_count(r->cache, HPX_CACHE_ABANDONED, 1);
-}
-
-void hpx_reload_abandon(struct hpx_reload *r, int status)
-{
-	count_abandoned(r);
-	finish(r, status, NULL, 0);
-}
-
-/* The application does it, and completes a token. Until then it is nobody's to run. */
-static void start_reload(struct hpx_reload *r, hapax_start_fn start, void *arg)
-{
-	hapax_cache *c = r->cache;
-	struct hpx_call call = {.cache = c, .key = &r->key, .hash = r->hash, .start = start, .arg = arg};
-	int rc;
-
-	begin(r);
-	rc = hpx_token_reload(&call, r);
-	if (rc) {
-		count_failure(c);
-		finish(r, rc, NULL, 0);
-	}
-}
-
-/* The reload is the caller's to run, and ends here. The status, and with 0 the new object in *out (may be NULL). */
-static int run_reload(struct hpx_reload *r, hapax_load_fn load, hapax_make_fn make, void *arg, struct hpx_object **out)
-{
-	struct run run __attribute__((cleanup(run_end))) = {.reload = r, .load = load, .make = make, .arg = arg};
-	hapax_load_error error = {.code = 0};
-	hapax_cache *c = r->cache;
-	void *payload;
-	int rc = 0;
-
-	if (load) {
-		rc = hapax_new(c->env, c->type, 0, &payload);
-		if (!rc)
-			run.object = hpx_object_of(payload);
-	}
-	if (!rc) {
-		rc = conclude(&run, call_loader(&run, &error), &error);
-		hpx_cache_drop_error(c, &error);
-	} else {
-		run.reload = NULL;
-		finish(r, rc, NULL, 0);
-	}
-	if (!rc && out) {
-		*out = run.object;
-		run.object = NULL;
-	}
-	drop_object(c, &run);
-	return rc;
-}
 
 /* ---- in the background ------------------------------------------------------------------------------------------- */
-
-static void task(hapax_cache *c, void *arg, bool run)
-{
-	struct hpx_reload *r __attribute__((cleanup(unpin))) = arg;
-	bool mine;
-
-	pthread_mutex_lock(&lock);
-	mine = claim(r);
-	r->refs += mine; /* finish() gives up one */
-	pthread_mutex_unlock(&lock);
-	if (mine && !(run && hpx_cache_state(c) == HPX_CACHE_OPEN))
-		finish(r, HAPAX_ECLOSED, NULL, 0);
-	else if (mine && c->start)
-		start_reload(r, c->start, c->arg);
-	else if (mine)
-		run_reload(r, c->load, c->make, c->arg, NULL);
-}
-
-/* Consumes a reference. 0, or why it does not run: then who has joined it gets `otherwise`. */
-static int give_to_task(struct hpx_reload *r, int otherwise)
-{
-	int rc = hpx_work_run(r->cache, task, r);
-	bool mine;
-
-	if (!rc)
-		return 0;
-	pthread_mutex_lock(&lock);
-	mine = claim(r);
-	r->refs += mine;
-	pthread_mutex_unlock(&lock);
-	if (mine)
-		finish(r, otherwise, NULL, 0);
-	put(r);
-	return mine ? rc : 0; /* a get that could not wait has run it */
-}
 
 int hpx_refresh_start(hapax_cache *c, const hapax_key *key, uint64_t hash, void *e, struct hpx_object *o)
 {
@@ -509,12 +18,12 @@ int hpx_refresh_start(hapax_cache *c, const hapax_key *key, uint64_t hash, void 
 		return HAPAX_ENOLOADER;
 	if (c->tier && c->tier->backoff && !hpx_backoff_allows(c->tier->backoff, &c->keys, key, hash, &until, &code))
 		return HAPAX_ELOADER;
-	r = enlist(c, key, hash, e, o, WAITING, 1, &other);
+	r = hpx_reload_enlist(c, key, hash, e, o, HPX_RELOAD_WAITING, 1, &other);
 	if (other)
-		put(other);
+		hpx_reload_put(other);
 	if (!r)
 		return other ? HAPAX_INFLIGHT : HAPAX_ENOMEM;
-	return give_to_task(r, HPX_FLIGHT_AGAIN);
+	return hpx_reload_give(r, HPX_FLIGHT_AGAIN);
 }
 
 static double minus_ln(uint64_t random)
@@ -584,10 +93,10 @@ static int start_and_wait(struct hpx_call *call, struct hpx_reload *r, struct hp
 	hapax_cache *c = call->cache;
 
 	if (!hpx_flight_enlist(&c->flights, r, &r->word, &w)) {
-		finish(r, HAPAX_ECLOSED, NULL, 0);
+		hpx_reload_finish(r, HAPAX_ECLOSED, NULL, 0);
 		return outcome(call, out);
 	}
-	start_reload(r, call->start, call->arg);
+	hpx_reload_start(r, call->start, call->arg);
 	hpx_flight_await(&c->flights, &w, call->deadline);
 	return outcome(call, out);
 }
@@ -618,19 +127,19 @@ static int request(struct hpx_call *call, const hapax_key *key, struct hpx_node 
 
 	if (hpx_request_ready(call))
 		return 0; /* no memory: a reload that failed */
-	r = enlist(c, key, call->hash, n->entry, o, WAITING, 2, &other);
+	r = hpx_reload_enlist(c, key, call->hash, n->entry, o, HPX_RELOAD_WAITING, 2, &other);
 	if (!r && !other)
 		return 0;
 	rc = hpx_request_enlist(call, r ? r : other, r ? &r->word : &other->word, o);
 	if (r)
-		give_to_task(r, HAPAX_ETHREAD); /* a reload that failed */
-	put(r ? r : other);
+		hpx_reload_give(r, HAPAX_ETHREAD); /* a reload that failed */
+	hpx_reload_put(r ? r : other);
 	return rc;
 }
 
 int hpx_refresh_wait(struct hpx_call *call, struct hpx_node *n, struct hpx_object *o, struct hpx_object **out)
 {
-	struct hpx_reload *r __attribute__((cleanup(unpin))) = NULL, *other;
+	struct hpx_reload *r __attribute__((cleanup(hpx_reload_unpin))) = NULL, *other;
 	hapax_cache *c = call->cache;
 	hapax_key key = hpx_table_key(c->table, n->entry);
 	bool mine;
@@ -642,23 +151,20 @@ int hpx_refresh_wait(struct hpx_call *call, struct hpx_node *n, struct hpx_objec
 		return 0;
 	if (call->sink)
 		return request(call, &key, n, o);
-	r = enlist(c, &key, call->hash, n->entry, o, RUNNING, 2, &other);
+	r = hpx_reload_enlist(c, &key, call->hash, n->entry, o, HPX_RELOAD_RUNNING, 2, &other);
 	mine = r != NULL;
 	if (!r && !other)
 		return 0; /* no memory: a reload that failed */
 	if (other) {
 		r = other;
-		pthread_mutex_lock(&lock);
-		mine = claim(r);
-		r->refs += mine; /* finish() gives up one */
-		pthread_mutex_unlock(&lock);
+		mine = hpx_reload_claim(r);
 	}
 	if (!mine)
 		rc = join(call, r, out);
 	else if (call->start)
 		rc = start_and_wait(call, r, out);
 	else
-		rc = run_reload(r, call->load, call->make, call->arg, out);
+		rc = hpx_reload_run(r, call->load, call->make, call->arg, out);
 	return hpx_refresh_old_will_do(rc) ? 0 : rc;
 }
 
@@ -772,29 +278,4 @@ int hapax_cache_refresh(hapax_cache *cache, hapax_key key)
 	rc = cache->exclusive ? HAPAX_EBUSY : hpx_refresh_start(cache, &key, hash, over.entry, over.object);
 	hpx_over_drop(cache, &over);
 	return rc;
-}
-
-/* ---- fork -------------------------------------------------------------------------------------------------------- */
-
-void hpx_refresh_inherit(hapax_cache *c)
-{
-	struct hpx_reload *r, *next;
-
-	for (unsigned i = 0; i < BUCKETS; i++)
-		for (r = bucket[i]; r; r = next) {
-			next = r->next;
-			if (r->cache == c)
-				finish(r, HAPAX_EABANDONED, NULL, 0);
-		}
-}
-
-static void before_fork(void) { pthread_mutex_lock(&lock); }
-static void in_parent(void) { pthread_mutex_unlock(&lock); }
-static void in_child(void) { pthread_mutex_init(&lock, NULL); }
-
-__attribute__((constructor)) static void watch_forks(void)
-{
-	hpx_fork_hook(HPX_FORK_BEFORE, before_fork);
-	hpx_fork_hook(HPX_FORK_PARENT, in_parent);
-	hpx_fork_hook(HPX_FORK_LOCKS, in_child);
 }

@@ -333,9 +333,9 @@ static void in_child(void)
 {
 	const pthread_cond_t fresh = PTHREAD_COND_INITIALIZER;
 
-	pthread_mutex_init(&lock, NULL);
 	wanted = fresh;
 	started = false;
+	pthread_mutex_unlock(&lock); /* this thread has taken it */
 }
 
 __attribute__((constructor)) static void watch_forks(void)
