@@ -20,11 +20,19 @@ const char *const hpx_corruption_names[HPX_CORRUPTIONS] = {
 
 typedef const struct hpx_lin_event *event_p;
 
-static bool brings(event_p e) { return e->op == HPX_LIN_PUT || e->op == HPX_LIN_GET_OR_PUT; }
+/* The object that a call would have under its key afterwards; 0: none of its own. */
+static unsigned brought(event_p e)
+{
+	bool arg = e->op == HPX_LIN_PUT || e->op == HPX_LIN_GET_OR_PUT || e->op == HPX_LIN_COMPUTE;
+
+	return arg ? e->arg : e->op == HPX_LIN_REPLACE_IF ? e->with : 0;
+}
+
+static bool brings(event_p e) { return brought(e) != 0; }
 
 static bool introduces(event_p e, unsigned id)
 {
-	return (brings(e) && e->arg == id) || (e->op == HPX_LIN_LOAD && e->loaded && !e->failed && e->result == id);
+	return (brings(e) && brought(e) == id) || (e->op == HPX_LIN_LOAD && e->loaded && !e->failed && e->result == id);
 }
 
 static bool same_key(event_p a, event_p b)
@@ -168,7 +176,7 @@ static bool fits_outlived(const struct hpx_lin_history *h, event_p a, event_p b)
 
 		if (!same_key(e, a) || e->call > a->ret || !(brings(e) || (e->op == HPX_LIN_LOAD && e->loaded && !e->failed)))
 			continue;
-		if (hpx_lin_gone_by(h, brings(e) ? e->arg : e->result) >= a->call)
+		if (hpx_lin_gone_by(h, brings(e) ? brought(e) : e->result) >= a->call)
 			return false;
 		any = true;
 	}

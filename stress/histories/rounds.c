@@ -296,6 +296,60 @@ static void put(struct player *p, hapax_key key, unsigned k)
 		wrong(status);
 }
 
+static void replace_if(struct player *p, hapax_key key, unsigned k)
+{
+	struct play *play = p->play;
+	struct thing *expected, *mine;
+	struct hpx_lin_event *e;
+
+	if (!p->helds)
+		return;
+	expected = p->held[hpx_rng_below(&p->rng, p->helds)].thing;
+	mine = something(p);
+	if (!mine)
+		return;
+	e = hpx_history_call(&play->history, p->index, HPX_LIN_REPLACE_IF, k, expected->id);
+	e->with = mine->id;
+	hpx_history_return(&play->history, e, yes(hapax_cache_replace_if(play->cache, key, expected, mine), p));
+}
+
+/* What a compute was asked last, and what it puts. */
+struct computing {
+	struct thing *mine;
+	unsigned seen;
+};
+
+static int answer(void *current, const hapax_key *key, void **object, void *arg, hapax_load_error *error)
+{
+	struct computing *c = arg;
+
+	(void)key;
+	(void)error;
+	c->seen = current ? ((struct thing *)current)->id : 0;
+	for (unsigned i = hpx_rng_below(&self->noise, 6); i; i--)
+		hpx_rounds_dawdle();
+	if (hapax_retain(c->mine))
+		return HAPAX_COMPUTE_FAIL;
+	*object = c->mine;
+	return HAPAX_COMPUTE_PUT;
+}
+
+static void compute(struct player *p, hapax_key key, unsigned k)
+{
+	struct play *play = p->play;
+	struct computing c = {.mine = something(p)};
+	struct hpx_lin_event *e;
+	int status;
+
+	if (!c.mine)
+		return;
+	e = hpx_history_call(&play->history, p->index, HPX_LIN_COMPUTE, k, c.mine->id);
+	status = hapax_cache_compute(play->cache, key, answer, &c, HAPAX_FOREVER, NULL, NULL, NULL);
+	hpx_history_return(&play->history, e, c.seen);
+	if (status)
+		wrong(status);
+}
+
 static void call(struct player *p, enum hpx_lin_op op, unsigned k)
 {
 	struct play *play = p->play;
@@ -316,6 +370,12 @@ static void call(struct player *p, enum hpx_lin_op op, unsigned k)
 		break;
 	case HPX_LIN_LOAD:
 		get_loading(p, key, k);
+		break;
+	case HPX_LIN_REPLACE_IF:
+		replace_if(p, key, k);
+		break;
+	case HPX_LIN_COMPUTE:
+		compute(p, key, k);
 		break;
 	case HPX_LIN_GET:
 		e = hpx_history_call(h, p->index, op, k, 0);
@@ -373,7 +433,9 @@ static enum hpx_lin_op allowed(const struct play *play, enum hpx_lin_op op)
 {
 	if (op == HPX_LIN_CLEAR && own_equality(play->rounds->subject))
 		return HPX_LIN_REMOVE;
-	return op == HPX_LIN_LOAD && !play->cache ? HPX_LIN_GET : op;
+	if (op >= HPX_LIN_LOAD && !play->cache) /* calls of caches */
+		return op == HPX_LIN_LOAD ? HPX_LIN_GET : HPX_LIN_PUT;
+	return op;
 }
 
 static enum hpx_lin_op draw(struct player *p)
@@ -382,14 +444,14 @@ static enum hpx_lin_op draw(struct player *p)
 	static const enum hpx_lin_op loading[] = {HPX_LIN_LOAD, HPX_LIN_LOAD,	HPX_LIN_LOAD, HPX_LIN_GET,
 						  HPX_LIN_PUT,	HPX_LIN_REMOVE, HPX_LIN_POP,  HPX_LIN_CLEAR};
 	static const enum hpx_lin_op putting[] = {HPX_LIN_PUT, HPX_LIN_PUT, HPX_LIN_GET,	HPX_LIN_GET,
-						  HPX_LIN_GET, HPX_LIN_POP, HPX_LIN_GET_OR_PUT, HPX_LIN_REMOVE_IF};
+						  HPX_LIN_POP, HPX_LIN_GET_OR_PUT, HPX_LIN_REPLACE_IF, HPX_LIN_COMPUTE};
 	unsigned kind = p->play->round % 3;
 
 	if (kind == 1)
 		return allowed(p->play, loading[hpx_rng_below(&p->rng, 8)]);
 	if (kind == 2)
 		return allowed(p->play, putting[hpx_rng_below(&p->rng, 8)]);
-	return allowed(p->play, (enum hpx_lin_op)hpx_rng_below(&p->rng, HPX_LIN_LOAD + 1));
+	return allowed(p->play, (enum hpx_lin_op)hpx_rng_below(&p->rng, HPX_LIN_COMPUTE + 1));
 }
 
 static void play_round(struct player *p)
