@@ -127,7 +127,8 @@ void hpx_call_end(struct hpx_call *call)
 		hpx_cache_release(call->cache, call->outcome.object);
 	hapax_load_error_drop(&call->outcome.error);
 	hpx_error_box_free(call->box);
-	hpx_request_free(call->request);
+	if (HPX_UNLIKELY(call->request != NULL))
+		hpx_request_free(call->request);
 	hpx_cache_stay_end(&call->stay);
 }
 
