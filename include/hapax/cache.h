@@ -168,9 +168,11 @@ typedef struct hapax_cache_options {
 	void *expire_ctx;
 	int64_t negative_ttl_ns; /* NOVALUE is remembered for so long and answered with HAPAX_NEGATIVE. Such an entry counts as
 				    one object, of weight 1, and not in hapax_cache_size() */
-	/* Freshness. Not together with HAPAX_CACHE_EXCLUSIVE. A get that finds a value older than refresh_ns returns it and starts one reload of it; an accepted reload
-	 * replaces it. Reloads run in `executor`; without one in a thread of the library's, started when it is first
-	 * needed, or in hapax_cache_maintain() if the environment has HAPAX_ENV_NO_THREAD. */
+	/* Freshness. Not together with HAPAX_CACHE_EXCLUSIVE, nor with borrowed keys that have a `release`. A get that finds a
+	 * value older than refresh_ns returns it and starts one reload of it; an accepted reload replaces it. Reloads run in
+	 * `executor`; without one in a thread of the library's, started when it is first needed, or in
+	 * hapax_cache_maintain() if the environment has HAPAX_ENV_NO_THREAD. A reload is discarded when the key was
+	 * written or removed since it began, or the old value has expired; no value removes the entry. */
 	int64_t refresh_ns;
 	double early_refresh;    /* above 0: reload before the ttl ends with a probability that grows with the time its load took
 				    times this factor (Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede
@@ -178,7 +180,8 @@ typedef struct hapax_cache_options {
 	int64_t stale_ns;        /* for so long after the ttl's end a get still returns the old value, and reloads */
 	int64_t stale_error_ns;  /* for so long after the ttl's end a get whose reload fails returns the old value */
 	int64_t backoff_ns;      /* after a failed load, for so long: no other load of the key (HAPAX_ELOADER again, or the stale
-				    value); doubled with every failure in a row up to backoff_max_ns (0: 64 times) */
+				    value); doubled with every failure in a row up to backoff_max_ns (0: 64 times). Of the
+				    keys that failed the last 1024 are known; one for which there is no memory is not */
 	int64_t backoff_max_ns;
 
 	hapax_removal_fn on_removal;
