@@ -56,14 +56,21 @@ static int storm_load(struct source *source, int load, void *object, const hapax
 	return GO_ON;
 }
 
+static struct item *storm_item(struct storm *s)
+{
+	struct item *it = item_new(s->t.env, 500000 + __atomic_add_fetch(&s->t.put_id, 1, __ATOMIC_RELAXED));
+
+	it->destroyed = &s->t.s.destroyed;
+	return it;
+}
+
 static void storm_put(struct storm *s, int i, int way)
 {
 	hapax_put_options o = {HAPAX_PUT_OPTIONS_INIT, .ttl_ns = way % 3 || !s->timed ? 0 : 5000};
-	struct item *it = item_new(s->t.env, 500000 + __atomic_add_fetch(&s->t.put_id, 1, __ATOMIC_RELAXED));
+	struct item *it = storm_item(s);
 	bool inserted = true;
 	void *out = NULL;
 
-	it->destroyed = &s->t.s.destroyed;
 	if (way & 1)
 		CHECK_EQ(hapax_cache_put(s->t.cache, HAPAX_STR(k(i)), it), HAPAX_OK);
 	else if (way & 2)
@@ -74,6 +81,65 @@ static void storm_put(struct storm *s, int i, int way)
 		__atomic_fetch_add(&s->produced[i], 1, __ATOMIC_RELAXED);
 	hapax_release(out);
 	hapax_release(it);
+}
+
+static int storm_computes(void *current, const hapax_key *key, void **object, void *arg, hapax_load_error *error)
+{
+	struct storm *s = arg;
+	int answer = (key_of(key) + (current ? ((struct item *)current)->id : 0)) % 4;
+
+	(void)error;
+	if (answer == HAPAX_COMPUTE_PUT)
+		*object = storm_item(s);
+	return answer;
+}
+
+static int storm_matches(const hapax_key *key, void *object, void *ctx)
+{
+	(void)ctx;
+	return (key_of(key) + ((struct item *)object)->id) % 16 == 0;
+}
+
+/* The operations that look before they change. */
+static void storm_change(struct storm *s, int i, int way)
+{
+	hapax_change change = HAPAX_STILL_NONE;
+	hapax_key key = HAPAX_STR(k(i)), keys[3] = {HAPAX_STR(k(i)), HAPAX_STR(k((i + 7) % KEYS)), HAPAX_STR(k(i))};
+	void *out = NULL, *many[3];
+	struct item *it = NULL;
+	int rc, statuses[3];
+
+	switch (way) {
+	case 0:
+		rc = hapax_cache_compute(s->t.cache, key, storm_computes, s, HAPAX_FOREVER, &out, &change, NULL);
+		CHECK(rc == HAPAX_OK || rc == HAPAX_ELOADER);
+		if (rc == HAPAX_OK && (change == HAPAX_INSERTED || change == HAPAX_REPLACED))
+			__atomic_fetch_add(&s->produced[i], 1, __ATOMIC_RELAXED);
+		break;
+	case 1:
+		it = storm_item(s);
+		CHECK_EQ(hapax_cache_upsert(s->t.cache, key, it, &out), HAPAX_OK);
+		__atomic_fetch_add(&s->produced[i], 1, __ATOMIC_RELAXED);
+		break;
+	case 2:
+		it = storm_item(s);
+		if (hapax_cache_get_quietly(s->t.cache, key, &out) == HAPAX_OK &&
+		    hapax_cache_replace_if(s->t.cache, key, out, it) == HAPAX_OK)
+			__atomic_fetch_add(&s->produced[i], 1, __ATOMIC_RELAXED);
+		break;
+	case 3:
+		(void)hapax_cache_remove_where(s->t.cache, storm_matches, NULL, NULL);
+		break;
+	default:
+		CHECK_EQ(hapax_cache_get_many(s->t.cache, keys, 3, many, statuses, NULL), HAPAX_OK);
+		for (int j = 0; j < 3; j++) {
+			CHECK((statuses[j] == HAPAX_OK) == (many[j] != NULL));
+			hapax_release(many[j]);
+		}
+		break;
+	}
+	hapax_release(it);
+	hapax_release(out);
 }
 
 static bool refuse_some(void *object, void *arg)
@@ -134,6 +200,8 @@ static void storm_thread(unsigned index, void *arg)
 			CHECK(rc == HAPAX_OK || rc == HAPAX_NOVALUE || rc == HAPAX_ELOADER);
 			s->held[index][slot] = out;
 			break;
+		case 15:
+		case 16: storm_change(s, i, (int)test_below(&rng, 5)); break;
 		default:
 			rc = hapax_cache_get(s->t.cache, key, &out);
 			CHECK(rc == HAPAX_OK || rc == HAPAX_NOVALUE || rc == HAPAX_ELOADER);
