@@ -69,8 +69,8 @@ static inline void hpx_list_replace(struct hpx_list *list, hapax_policy_node *ol
 }
 
 /* For check(): links both ways, number, weight, and node->list & mask == tag of all. 0, or -1 and what is wrong. */
-static inline int hpx_list_check(const struct hpx_list *list, const char *name, uint32_t mask, uint32_t tag, char *message,
-				 size_t size)
+static inline int hpx_list_check(const struct hpx_list *list, const char *name, uint32_t mask, uint32_t tag,
+				 char *message, size_t size)
 {
 	uint64_t count = 0, weight = 0;
 	const hapax_policy_node *newer = NULL;

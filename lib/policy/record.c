@@ -131,7 +131,7 @@ int hpx_hits_check(const struct hpx_hits *hits, char *message, size_t size)
 {
 	uint32_t free = 0, taken = 0;
 
-	for (uint32_t slot = hits->free; slot && free <= hits->slots; slot = (uint32_t)(*place(hits, slot) >> 1), free++) {
+	for (uint32_t slot = hits->free; slot && free <= hits->slots; free++, slot = (uint32_t)(*place(hits, slot) / 2)) {
 		if (slot >= hits->slots || !(*place(hits, slot) & 1)) {
 			snprintf(message, size, "slot %u is in the free list and is not free", slot);
 			return -1;

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * policy/record.h - hits on their way to a policy that wants to hear of them (HAPAX_POLICY_RECORD), some of which get lost.
+ * policy/record.h - hits on their way to a policy that wants to hear of them (HAPAX_POLICY_RECORD); some get lost.
  *
  *      a hit      -> the ring of its thread's stripe: one word {slot, id}, two plain stores, no lock
  *      the drain  -> slot -> node, under the cache's housekeeping lock; is it still that key's? -> policy->hit(node)
  *
  * A slot is a number for a node that is in the policy. It is taken and given back under the lock, so that whatever a
- * slot says there is alive; the number in a ring may be older than that. The word therefore carries 32 bits of the key's
- * hash (hapax_policy_node.id) beside the number, and a hit whose slot has gone to another key is dropped. A slot that came
- * back to its own key takes the hit: it was that key's. No two threads need to agree on anything, so nothing is ordered:
- * each place of a ring is 0 or one whole word, its writer fills it when it finds 0, the drain empties it when it does not.
+ * slot says there is alive; the number in a ring may be older than that. The word therefore carries 32 bits of the
+ * key's hash (hapax_policy_node.id) beside the number, and a hit whose slot has gone to another key is dropped. A slot
+ * that came back to its own key takes the hit: it was that key's. No two threads need to agree on anything, so nothing
+ * is ordered: each place of a ring is 0 or one whole word, its writer fills it when it finds 0, the drain empties it
+ * when it does not.
  *
- * Lost are: hits on nodes without a slot, hits that find their ring full, and, of threads that share stripe 0, hits that
- * meet in one place. Nothing but the order of eviction depends on a hit.
+ * Lost are: hits on nodes without a slot, hits that find their ring full, and, of threads that share stripe 0, hits
+ * that meet in one place. Nothing but the order of eviction depends on a hit.
  */
 #ifndef HPX_POLICY_RECORD_H
 #define HPX_POLICY_RECORD_H
@@ -42,8 +43,8 @@ struct hpx_hits {
 	uint32_t slots, free, taken;
 };
 
-/* For threads of `stripes` stripes, numbered from 0, which several threads may share; one thread at a time has each of the
- * others. NULL without memory. The allocator outlives it. */
+/* For threads of `stripes` stripes, numbered from 0, which several threads may share; one thread at a time has each of
+ * the others. NULL without memory. The allocator outlives it. */
 struct hpx_hits *hpx_hits_create(const hapax_allocator *allocator, unsigned stripes);
 void hpx_hits_destroy(struct hpx_hits *hits);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * policy/s3fifo.c - S3-FIFO: Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP 2023.
+ * policy/s3fifo.c - S3-FIFO: Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP
+ * 2023.
  *
  *      add -------> small --(used twice)--> main <---.
  *                (a tenth)                   |  |     | used: a use less
@@ -8,8 +9,8 @@
  *                     '--> out, remembered   '--> out
  *      add of what is remembered (shadow) --> main
  *
- * Most new keys are never asked for again: they pass through the small queue and cost nobody else a place. A node's uses
- * are counted to 3: those that hits left in `touched` and those moved to `mark` already. In main they begin anew.
+ * Most new keys are never asked for again: they pass through the small queue and cost nobody else a place. A node's
+ * uses are counted to 3: those that hits left in `touched` and those moved to `mark` already. In main they begin anew.
  *
  * One eviction passes at most STEPS nodes, then it takes what it stands at: hits go on while it looks.
  */
@@ -107,7 +108,8 @@ static hapax_policy_node *s3fifo_evict(void *state)
 
 	for (;; step++) {
 		/* The newest of small is what room is made for. */
-		bool from_main = s->queue[MAIN].count && (s->queue[MAIN].weight > s->main_bound || s->queue[SMALL].count < 2);
+		bool from_main = s->queue[MAIN].count &&
+				 (s->queue[MAIN].weight > s->main_bound || s->queue[SMALL].count < 2);
 
 		node = s->queue[from_main ? MAIN : SMALL].oldest;
 		if (!node)

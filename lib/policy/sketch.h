@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * policy/sketch.h - how often keys were seen lately, about: a count-min sketch of 4-bit counters (Cormode, Muthukrishnan
- * 2005), halved every now and then as in TinyLFU (Einziger, Friedman, Manes 2017).
+ * policy/sketch.h - how often keys were seen lately, about: a count-min sketch of 4-bit counters (Cormode,
+ * Muthukrishnan 2005), halved every now and then as in TinyLFU (Einziger, Friedman, Manes 2017).
  *
  * A key has four counters, all in one cache line; its frequency is the least of them, 15 at most. After ten additions
  * per key that the sketch is for, all counters are halved: a line notices at its next use.
@@ -16,7 +16,7 @@
 
 struct hpx_sketch {
 	const hapax_allocator *allocator;
-	uint64_t *word;   /* lines of 8, each 128 counters; behind the last line, one byte per line: halvings it knows of */
+	uint64_t *word;   /* lines of 8, 128 counters each; then, one byte per line, the halvings that it knows of */
 	size_t room;      /* lines, a power of two */
 	size_t lines;     /* in use, a power of two */
 	size_t sweep;     /* the next line that is told of halvings although nobody asks for it */

@@ -33,8 +33,10 @@
 #define PROBE_WORSE 0.02  /* it goes back at once */
 #define PROBE_BELOW 0.9   /* there is not much to gain where so many requests are hits */
 #define PAUSE_MAX 256     /* samples */
-#define WARM 6            /* a candidate that was asked for so often is let in without reason one time in LUCK, so that */
-#define LUCK 128          /* nobody can keep keys out by asking for others that the sketch takes for the victim */
+/* A candidate that was asked for WARM times is let in without reason one time in LUCK, so that nobody can keep keys out
+ * by asking for others that the sketch takes for the victim. */
+#define WARM 6
+#define LUCK 128
 
 enum { WINDOW, PROBATION, PROTECTED, QUEUES };
 
@@ -43,12 +45,12 @@ struct tinylfu {
 	uint64_t capacity;
 	uint64_t window_bound, protected_bound;
 	struct hpx_list queue[QUEUES];
-	hapax_policy_node *candidate; /* the oldest node of probation that came from the window and was not judged yet */
+	hapax_policy_node *candidate; /* the oldest of probation that came from the window and was not judged yet */
 	struct hpx_sketch sketch;
 	uint64_t random;
 	uint64_t window_hits, main_hits, misses; /* of this sample */
-	unsigned probes, pause, wait;            /* steps left; pause after the next failure; what is left of this one */
-	double before_hits, before_window;       /* the probe: where it began */
+	unsigned probes, pause, wait; /* steps left; pause after the next failure; what is left of this one */
+	double before_hits, before_window; /* the probe: where it began */
 };
 
 static uint64_t total(const struct tinylfu *t)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * policy/weighted.c - for objects of very different weights, after GreedyDual-Size with Frequency: Cherkasova: "Improving
- * WWW proxies performance with Greedy-Dual-Size-Frequency caching policy", HPL-98-69R1, 1998.
+ * policy/weighted.c - for objects of very different weights, after GreedyDual-Size with Frequency: Cherkasova:
+ * "Improving WWW proxies performance with Greedy-Dual-Size-Frequency caching policy", HPL-98-69R1, 1998.
  *
  * A node's worth is its uses per unit of weight; its priority is its worth plus the `age` of the cache when it was last
  * looked at. Who has the least priority goes, and its priority is the age from then on: what is not used any more is
@@ -28,7 +28,7 @@
 #define TOUCHES 15
 #define NONE UINT64_MAX
 
-/* Of a node: `list` is uses << 12 | class, `mark` its priority, a double of which the bits compare as it does itself. */
+/* Of a node: `list` is uses << 12 | class, `mark` its priority, a double whose bits compare as it does itself. */
 #define CLASS_BITS 12
 #define CLASS_MASK ((1u << CLASS_BITS) - 1)
 
@@ -37,7 +37,7 @@ struct weighted {
 	double age;
 	uint64_t count;
 	struct hpx_list queue[CLASSES];
-	uint64_t least[2 * CLASSES]; /* tree: [CLASSES + c] the priority of c's oldest, [n] the less of [2n] and [2n + 1] */
+	uint64_t least[2 * CLASSES]; /* tree: [CLASSES + c] priority of c's oldest, [n] the less of [2n] and [2n + 1] */
 	double worth[CLASSES];
 };
 
@@ -200,7 +200,7 @@ static int weighted_check(void *state, char *message, size_t size)
 		}
 		for (uint32_t n = CLASSES + c; n; n /= 2) {
 			if (w->least[n] > least || (n >= CLASSES && w->least[n] != least)) {
-				snprintf(message, size, "weighted: the tree does not know of the oldest of class %u", c);
+				snprintf(message, size, "weighted: the tree does not know the oldest of class %u", c);
 				return -1;
 			}
 		}
@@ -208,7 +208,8 @@ static int weighted_check(void *state, char *message, size_t size)
 	}
 	if (count == w->count)
 		return 0;
-	snprintf(message, size, "weighted: %llu nodes, counted %llu", (unsigned long long)count, (unsigned long long)w->count);
+	snprintf(message, size, "weighted: %llu nodes, counted %llu", (unsigned long long)count,
+		 (unsigned long long)w->count);
 	return -1;
 }
 

@@ -204,7 +204,8 @@ static inline unsigned bed_key(uint64_t *random, unsigned keys)
  * Random operations on `keys` keys of weights from 1 to `weights`, with a check after each; `resizes`: other capacities
  * now and then, memory that fails half of the time for that.
  */
-static inline void bed_fuzz(struct bed *b, uint64_t stream, unsigned operations, unsigned keys, uint64_t weights, bool resizes)
+static inline void bed_fuzz(struct bed *b, uint64_t stream, unsigned operations, unsigned keys, uint64_t weights,
+			    bool resizes)
 {
 	uint64_t random = test_stream(stream), capacity = b->capacity;
 

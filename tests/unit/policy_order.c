@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* In which order a cache tells its policy what happened: hits before what arrives after them, whatever the way of hits. */
+/* In which order a cache tells its policy what happened: hits before what arrives after them. */
 #include "unit/cached.h"
 
 /* Writes down what it is told: a letter for what, a digit for the key's order of first arrival. First in, first out. */
@@ -87,8 +87,8 @@ static void get(hapax_cache *cache, const char *key) { hapax_release(got(cache, 
 static void run(unsigned flags, const char *expected)
 {
 	struct scribe s = {.policy = {HAPAX_POLICY_INIT, .name = "scribe", .flags = flags, .create = scribe_create,
-				      .destroy = scribe_destroy, .add = scribe_add, .remove = scribe_remove, .hit = scribe_hit,
-				      .evict = scribe_evict, .resize = scribe_resize, .ctx = &s}};
+				      .destroy = scribe_destroy, .add = scribe_add, .remove = scribe_remove,
+				      .hit = scribe_hit, .evict = scribe_evict, .resize = scribe_resize, .ctx = &s}};
 	struct source source = {0};
 	hapax_env *env = test_env();
 	hapax_cache_options o = {HAPAX_CACHE_OPTIONS_INIT, .env = env, .type = &item_type, .load = source_load,

@@ -200,7 +200,8 @@ static void storm(unsigned index, void *arg)
 		while (!__atomic_load_n(&over, __ATOMIC_RELAXED)) {
 			unsigned i = (unsigned)test_below(&random, STORM_NODES);
 
-			hpx_hits_add(hits, index > 2 ? index : 0, __atomic_load_n(&shared[i].v, __ATOMIC_RELAXED), node[i].id);
+			hpx_hits_add(hits, index > 2 ? index : 0, __atomic_load_n(&shared[i].v, __ATOMIC_RELAXED),
+				     node[i].id);
 			mine++;
 		}
 		__atomic_fetch_add(&added, mine, __ATOMIC_RELAXED);

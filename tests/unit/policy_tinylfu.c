@@ -139,7 +139,8 @@ static void replaced(struct bed *bed, unsigned key, uint64_t weight)
 
 static unsigned victim(struct bed *bed)
 {
-	unsigned main = naive.n[PROBATION] ? naive.key[PROBATION][0] : naive.n[PROTECTED] ? naive.key[PROTECTED][0] : BED_KEYS;
+	unsigned other = naive.n[PROTECTED] ? naive.key[PROTECTED][0] : BED_KEYS;
+	unsigned main = naive.n[PROBATION] ? naive.key[PROBATION][0] : other;
 	unsigned candidate = BED_KEYS, a, c;
 
 	if (naive.n_candidates)
@@ -234,8 +235,8 @@ TEST(a_scan_leaves_what_is_asked_for_often)
 	bed_end(&b);
 }
 
-/* Keys that are asked for twice, 120 other requests later: only a large window holds them so long, and while it is small
- * nothing tells that it should grow. Then a mix in which what counts is how often: the window goes. */
+/* Keys that are asked for twice, 120 other requests later: only a large window holds them so long, and while it is
+ * small nothing tells that it should grow. Then a mix in which what counts is how often: the window goes. */
 TEST(the_window_goes_where_the_hits_are)
 {
 	uint64_t hits[2] = {0}, random = test_stream(4);
@@ -340,7 +341,7 @@ TEST(sketches_forget_by_halves)
 	sketch_end();
 }
 
-/* The least of four halves is the half of the least of four: exactly. As long as each line is looked at once in a while. */
+/* The least of four halves is the half of the least of four: exactly. */
 TEST(sketches_halve_all_counters)
 {
 	enum { KEYS = 3000 };

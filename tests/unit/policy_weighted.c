@@ -154,7 +154,7 @@ TEST(nobody_stays_for_ever)
 	bed_end(&b);
 }
 
-/* A hit ratio by objects that LRU does not reach with half of the requests for small objects and half for large ones. */
+/* Half of the requests are for small objects, half for large ones: more of them are hits than with LRU. */
 TEST(more_objects_are_hit_than_with_lru)
 {
 	const hapax_policy *policy[] = {hapax_policy_weighted(), hapax_policy_lru()};
