@@ -221,22 +221,14 @@ static void before(void)
 		pthread_mutex_lock(&q->lock);
 }
 
-static void parent(void)
+/* In parent and child: by the thread that has taken them. */
+static void after(void)
 {
 	struct hapax_completions *q;
 
 	for (q = all; q; q = q->next)
 		pthread_mutex_unlock(&q->lock);
 	pthread_mutex_unlock(&list_lock);
-}
-
-static void child_locks(void)
-{
-	struct hapax_completions *q;
-
-	for (q = all; q; q = q->next)
-		pthread_mutex_init(&q->lock, NULL);
-	pthread_mutex_init(&list_lock, NULL);
 }
 
 /* Without a descriptor to be had the queue works, but shares the parent's. */
@@ -258,7 +250,7 @@ static void child_descriptors(void)
 __attribute__((constructor)) static void register_fork(void)
 {
 	hpx_fork_hook(HPX_FORK_BEFORE, before);
-	hpx_fork_hook(HPX_FORK_PARENT, parent);
-	hpx_fork_hook(HPX_FORK_LOCKS, child_locks);
+	hpx_fork_hook(HPX_FORK_PARENT, after);
+	hpx_fork_hook(HPX_FORK_LOCKS, after);
 	hpx_fork_hook(HPX_FORK_CONTENTS, child_descriptors);
 }
