@@ -40,8 +40,8 @@
  *
  * Guarantees. A node that is not in use is evicted after at most STEPS others were looked at, whatever hits do
  * meanwhile; add() moves at most GUARD_STEPS, spilling apart, which moves a node once. Deterministic: the same calls
- * and hits give the same victims. Memory is 13.4 bytes a node of capacity, at most 42 MB, and taken as nodes come: in
- * a cache bounded by weight the capacity says little about their number. With less memory, or none, fewer are remembered;
+ * and hits give the same victims. Memory is 13.4 bytes a node of capacity, at most 42 MB, and taken as nodes come: in a
+ * cache bounded by weight the capacity says little about their number. With less memory, or none, fewer are remembered;
  * without any the border stays and only hits on probation lead to main.
  *
  * Limits. Weight plays no part in who goes (see weighted.c). A working set that fits is found by LRU in one pass, here
