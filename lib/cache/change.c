@@ -407,7 +407,8 @@ static int rewrite(struct putting *p, struct hpx_node *n)
 	rc = ask(p, n);
 	if (!rc) {
 		hpx_node_written(n);
-		hpx_node_rewritten(p->cache, n, p->object, &p->terms);
+		if (!hpx_node_rewritten(p->cache, n, p->object, &p->terms))
+			rc = HPX_FLIGHT_AGAIN;
 	}
 	hpx_terms_drop(p->cache, &p->terms);
 	return rc;

@@ -76,7 +76,8 @@ static int rewrite(hapax_cache *c, const hapax_key *key, uint64_t hash, const st
 		return HAPAX_MISS;
 	if (c->tier) {
 		hpx_node_written(hpx_node_of(c, over->entry));
-		hpx_node_rewritten(c, hpx_node_of(c, over->entry), over->object, terms);
+		if (!hpx_node_rewritten(c, hpx_node_of(c, over->entry), over->object, terms))
+			return HAPAX_MISS;
 	}
 	return 0;
 }

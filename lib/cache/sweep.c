@@ -221,6 +221,7 @@ unsigned hpx_tier_sweep(hapax_cache *c, unsigned max)
 			fire(c, timer);
 		}
 	}
+	hpx_tier_unlocked(c);
 	return n;
 }
 

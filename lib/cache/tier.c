@@ -360,9 +360,7 @@ void hpx_tier_recorded(hapax_cache *c)
 		return;
 	hpx_hits_drain(t->hits, t->policy->hit, t->state);
 	pthread_mutex_unlock(&t->lock);
-	/* order: TIER.ARRIVAL relaxed; as in settle */
-	if (hpx_load_relaxed(&t->arrivals) != NULL)
-		hpx_tier_settle(c);
+	hpx_tier_unlocked(c);
 }
 
 int hapax_cache_set_bound(hapax_cache *cache, int64_t bound)
@@ -397,6 +395,7 @@ int hapax_cache_set_bound(hapax_cache *cache, int64_t bound)
 			evict(cache, &b);
 			finish(cache, &b);
 		} while (b.more);
+		settle_after(cache, &b);
 	}
 	return 0;
 }

@@ -84,6 +84,13 @@ void hpx_tier_admit(hapax_cache *c, struct hpx_node *n, struct hpx_object *o);
 void hpx_tier_recorded(hapax_cache *c);
 /* Lists arrivals, keeps the bound, drops references: user code runs. Outside sections and locks. */
 void hpx_tier_settle(hapax_cache *c);
+/* The lock was taken for something else, and given up: what arrived meanwhile is seen to. Outside sections and locks. */
+static inline void hpx_tier_unlocked(hapax_cache *c)
+{
+	/* order: TIER.ARRIVAL relaxed; a hint, as in settle */
+	if (HPX_UNLIKELY(hpx_load_relaxed(&c->tier->arrivals) != NULL))
+		hpx_tier_settle(c);
+}
 /* Takes a node out if the cache holds its object: true: that reference is the caller's now. Takes the lock. */
 bool hpx_tier_take(hapax_cache *c, struct hpx_node *n);
 /* `fresh`, published and pinned, was written over `old`, which was claimed: it takes its place in the tier. False: not, admit it. */
@@ -150,8 +157,8 @@ static inline void hpx_node_written(struct hpx_node *n)
 	if (hpx_load_relaxed(&n->flags) & HPX_NODE_REFRESHING)
 		hpx_or_relaxed(&n->flags, HPX_NODE_REWRITTEN);
 }
-/* The present entry, pinned, is written anew: times, weight, deadline. */
-void hpx_node_rewritten(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, struct hpx_terms *terms);
+/* The present entry, pinned, is written anew: times, weight, deadline. False: it expired before. */
+bool hpx_node_rewritten(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, struct hpx_terms *terms);
 
 /* The instant after which it is not handed out any more, stale times included. */
 uint64_t hpx_node_end(const struct hpx_tier *t, struct hpx_node *n);
@@ -161,11 +168,11 @@ void hpx_node_schedule(hapax_cache *c, struct hpx_node *n);
 
 /* In a section, `o` held: not for those who only look: expired, a negative result, or lapsed with no other holder. */
 bool hpx_node_hidden(hapax_cache *c, struct hpx_node *n, struct hpx_object *o);
-/* The deadline changes, for hits at once, and the timer follows. */
-void hpx_node_set_deadline(hapax_cache *c, struct hpx_node *n, uint64_t deadline);
+/* The deadline changes, for hits at once, and the timer follows. In caches with timers. False: the entry had gone. */
+bool hpx_node_set_deadline(hapax_cache *c, struct hpx_node *n, uint64_t deadline);
 /* Retention has ended: the cache lets go. Pinned and held. */
 void hpx_tier_lapse(hapax_cache *c, struct hpx_node *n, struct hpx_object *o);
-/* Takes out an expired entry that is pinned; the object is held. */
+/* Takes out an expired entry that is pinned, if it still is expired; the object is held. Takes the lock. */
 void hpx_node_expire(hapax_cache *c, struct hpx_node *n, struct hpx_object *o);
 
 /* In a section: is a hit of this entry a plain one? Marks the use. *record: hpx_tier_recorded() is due. */

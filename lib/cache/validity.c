@@ -200,9 +200,28 @@ void hpx_node_installed(hapax_cache *c, struct hpx_node *n, struct hpx_object *o
 	hpx_tier_tick(c);
 }
 
-void hpx_node_rewritten(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, struct hpx_terms *terms)
+/* Under the lock. Entries expire under it: one that is still there does not expire by the times it had before. */
+static bool is_there(struct hpx_node *n)
 {
-	set_times(c, n, terms);
+	/* order: -> TABLE.GONE acquire */
+	return !(hpx_load_acquire(hpx_word(n->entry)) & HPX_W_GONE);
+}
+
+bool hpx_node_rewritten(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, struct hpx_terms *terms)
+{
+	bool there = true;
+
+	if (c->tier->timed) {
+		pthread_mutex_lock(&c->tier->lock);
+		there = is_there(n);
+		if (there)
+			set_times(c, n, terms);
+		pthread_mutex_unlock(&c->tier->lock);
+	}
+	if (!there) {
+		hpx_tier_unlocked(c);
+		return false;
+	}
 	if (terms->load_us)
 		hpx_store_relaxed(&n->load_us, terms->load_us);
 	if (terms->weight != hpx_node_weight(n))
@@ -210,6 +229,7 @@ void hpx_node_rewritten(hapax_cache *c, struct hpx_node *n, struct hpx_object *o
 	else
 		hpx_tier_used(c, n);
 	hpx_node_installed(c, n, o, terms);
+	return true;
 }
 
 /* ---- looking ----------------------------------------------------------------------------------------------------- */
@@ -234,15 +254,21 @@ bool hpx_node_hidden(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 
 void hpx_node_expire(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 {
+	struct hpx_tier *t = c->tier;
+	uint64_t now = hpx_tier_now(c);
 	void *e = n->entry;
 	bool mine;
 
-	hpx_read_lock();
 	HPX_STOP("expire.chosen");
-	mine = hpx_cache_claimed(c, e, hpx_cache_claim(c, e));
+	pthread_mutex_lock(&t->lock);
+	hpx_read_lock();
+	mine = now >= hpx_node_end(t, n) && hpx_cache_claimed(c, e, hpx_cache_claim(c, e));
 	hpx_read_unlock();
+	pthread_mutex_unlock(&t->lock);
 	if (mine)
 		hpx_cache_left(c, e, o, HAPAX_CAUSE_EXPIRED);
+	else
+		hpx_tier_unlocked(c);
 }
 
 /* Retention has ended: the cache lets go. */
@@ -394,12 +420,20 @@ struct hpx_object *hpx_cache_find(hapax_cache *c, uint64_t hash, const hapax_key
 /* ---- time and bounds of one entry -------------------------------------------------------------------------------- */
 
 /* In this order: the deadline is seen by hits; the timer follows. */
-void hpx_node_set_deadline(hapax_cache *c, struct hpx_node *n, uint64_t deadline)
+bool hpx_node_set_deadline(hapax_cache *c, struct hpx_node *n, uint64_t deadline)
 {
-	hpx_store_relaxed(&n->deadline, deadline);
-	hpx_node_schedule(c, n);
-	if (c->tier->timers)
-		start_timer(c, n, NULL);
+	bool there;
+
+	pthread_mutex_lock(&c->tier->lock);
+	there = is_there(n);
+	if (there) {
+		hpx_store_relaxed(&n->deadline, deadline);
+		hpx_node_schedule(c, n);
+		hpx_timer_set(c, n, NULL);
+	}
+	pthread_mutex_unlock(&c->tier->lock);
+	hpx_tier_unlocked(c);
+	return there;
 }
 
 /* 0: the present entry, pinned, its object held. */
@@ -451,8 +485,8 @@ int hapax_cache_touch(hapax_cache *cache, hapax_key key)
 	rc = hpx_terms_get(cache, &key, o, n,
 			   &(hapax_put_options){HAPAX_PUT_OPTIONS_INIT,
 						.weight = hpx_node_weight(n) ? (int64_t)hpx_node_weight(n) : HAPAX_ZERO}, &terms);
-	if (!rc)
-		hpx_node_rewritten(cache, n, o, &terms);
+	if (!rc && !hpx_node_rewritten(cache, n, o, &terms))
+		rc = HAPAX_MISS;
 	hpx_terms_drop(cache, &terms);
 	hpx_node_unpin(n);
 	hpx_cache_release(cache, o);
@@ -464,7 +498,7 @@ int hapax_cache_set_ttl(hapax_cache *cache, hapax_key key, int64_t ttl_ns)
 	HPX_CACHE_STAY stay = {.cache = NULL};
 	struct hpx_object *o;
 	struct hpx_node *n;
-	uint64_t now;
+	uint64_t now, deadline;
 	int rc;
 
 	if (!cache)
@@ -480,11 +514,13 @@ int hapax_cache_set_ttl(hapax_cache *cache, hapax_key key, int64_t ttl_ns)
 	if (rc)
 		return rc;
 	now = hpx_tier_now(cache);
-	hpx_node_set_deadline(cache, n, ttl_ns == INT64_MAX ? HPX_NEVER : ttl_ns == HAPAX_ZERO ? now : hpx_sat_add(now, (uint64_t)ttl_ns));
+	deadline = ttl_ns == INT64_MAX ? HPX_NEVER : hpx_sat_add(now, ttl_ns == HAPAX_ZERO ? 0 : (uint64_t)ttl_ns);
+	if (!hpx_node_set_deadline(cache, n, deadline))
+		rc = HAPAX_MISS;
 	hpx_node_unpin(n);
 	hpx_cache_release(cache, o);
 	hpx_tier_tick(cache);
-	return 0;
+	return rc;
 }
 
 int hapax_cache_deadline(hapax_cache *cache, hapax_key key, uint64_t *deadline)
