@@ -37,10 +37,18 @@
 	X(garbage_get) \
 	X(iterate_remove) X(iterate_death) X(iterate_deaths) X(iterate_replace) X(iterate_clear) \
 	X(iterate_clear_deaths) X(iterate_end) X(iterate_cache_load) \
-	X(over_remove) X(over_remove_far) X(over_remove_chain) X(over_clear) X(over_put) X(over_put_far) \
+	X(over_remove_two) X(over_put_two) X(over_over_two) X(over_remove) X(over_remove_far) X(over_remove_chain) X(over_clear) X(over_put) X(over_put_far) \
 	X(over_put_chain) X(over_over) X(over_over_far) X(over_row) X(over_row_far) X(over_offer) X(over_death) \
 	X(over_iterate) X(over_iterate_far) X(over_grow) X(over_grow_far) X(over_grow_put) \
 	X(over_grow_remove) X(over_compute) X(compute_remove) \
+	X(tier_evict_put) X(tier_evict_get) X(tier_evict_ask) X(tier_settle) X(tier_readmit) X(tier_readmit_two) \
+	X(tier_readmit_exact) X(tier_readmit_again) X(tier_readmit_death) X(tier_cause) X(tier_cause_loaded) \
+	X(tier_cause_back) X(tier_arrival) X(tier_replace) X(tier_clear) X(tier_clear_evict) X(tier_bound) \
+	X(tier_recorded) X(tier_destroy) \
+	X(expire_put) X(expire_get) X(expire_get_two) X(expire_touch) X(expire_touch_look) X(expire_same) \
+	X(expire_death) X(expire_death_put) X(expire_remove) X(expire_sweeps) X(expire_settle) X(deadline_settle) \
+	X(lapse_get) X(lapse_get_two) \
+	X(negative_put) X(refresh_look) X(refresh_put) X(refresh_remove) \
 	X(env_end) X(env_end_alone) X(env_end_handle) X(reclaim_two) X(reclaim_look) X(memory_again) \
 	X(memory_again_three) X(memory_handle) X(thread_shares) X(thread_shares_two) X(thread_blocks) \
 	X(env_two) \

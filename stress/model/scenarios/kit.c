@@ -249,15 +249,26 @@ static void leaked(const hapax_key *key, void *object, const char *type, uint64_
 	k->leaks++;
 }
 
-hapax_cache *kit_cache(struct kit *k, unsigned flags, enum kit_form form)
+hapax_cache *kit_cache_with(struct kit *k, const hapax_cache_options *options, enum kit_form form)
 {
-	hapax_cache_options o = {HAPAX_CACHE_OPTIONS_INIT, .flags = flags, .env = k->env, .type = &kit_type,
-				 .load = form == KIT_IN_PLACE ? load : NULL, .make = form == KIT_MADE ? make : NULL,
-				 .arg = k, .name = "modelled", .leak = leaked, .leak_ctx = k};
+	hapax_cache_options o = *options;
 
+	o.env = k->env;
+	o.type = &kit_type;
+	o.load = form == KIT_IN_PLACE ? load : NULL;
+	o.make = form == KIT_MADE ? make : NULL;
+	o.arg = k;
+	o.name = "modelled";
+	o.leak = leaked;
+	o.leak_ctx = k;
 	if (hapax_cache_create(&k->cache, &o))
 		model_fail("hapax_cache_create failed");
 	return k->cache;
+}
+
+hapax_cache *kit_cache(struct kit *k, unsigned flags, enum kit_form form)
+{
+	return kit_cache_with(k, &(hapax_cache_options){HAPAX_CACHE_OPTIONS_INIT, .flags = flags}, form);
 }
 
 /* ---- ending ------------------------------------------------------------------------------------------------------ */
@@ -280,12 +291,13 @@ static void check_stats(hapax_cache *cache)
 		model_fail("hapax_cache_stats_get failed");
 	MODEL_CHECK(s.loads == s.load_successes + s.load_failures, "%llu loads, %llu good, %llu failed",
 		    (unsigned long long)s.loads, (unsigned long long)s.load_successes, (unsigned long long)s.load_failures);
-	MODEL_CHECK(s.load_successes - s.superseded + s.puts == s.removals + s.replacements + s.collections + s.size_now,
+	MODEL_CHECK(s.load_successes - s.superseded + s.puts == s.removals + s.replacements + s.collections +
+			    s.expirations + s.size_now,
 		    "installed: %llu loads less %llu superseded and %llu puts; left: %llu removed, %llu replaced, "
-		    "%llu collected, %llu present",
+		    "%llu collected, %llu expired, %llu present",
 		    (unsigned long long)s.load_successes, (unsigned long long)s.superseded, (unsigned long long)s.puts,
 		    (unsigned long long)s.removals, (unsigned long long)s.replacements,
-		    (unsigned long long)s.collections, (unsigned long long)s.size_now);
+		    (unsigned long long)s.collections, (unsigned long long)s.expirations, (unsigned long long)s.size_now);
 }
 
 void kit_check(struct kit *k, size_t entries)

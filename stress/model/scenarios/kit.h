@@ -74,6 +74,8 @@ hapax_table *kit_table(struct kit *k, enum kit_hash hash);
 /* A cache whose loader is the kit's; `make`: the loader makes objects elsewhere instead of filling them in place. */
 enum kit_form { KIT_IN_PLACE, KIT_MADE };
 hapax_cache *kit_cache(struct kit *k, unsigned flags, enum kit_form form);
+/* The same with options of the scenario's own. */
+hapax_cache *kit_cache_with(struct kit *k, const hapax_cache_options *options, enum kit_form form);
 /* At rest, everything released by its holders: the structures are sound, `entries` are in, every object made was destroyed
  * once and its memory is back; then the environment ends. */
 void kit_close(struct kit *k, size_t entries);
