@@ -269,6 +269,8 @@ int hapax_cache_refresh(hapax_cache *cache, hapax_key key)
 	rc = hpx_cache_stay(&stay, cache, HPX_CACHE_OPEN);
 	if (!rc)
 		rc = hpx_table_hash(cache->table, &key, &hash);
+	if (!rc && hpx_compute_inside(&cache->computes, &cache->keys, hash, &key))
+		rc = HAPAX_EDEADLK;
 	if (rc)
 		return rc;
 	if (!cache->load && !cache->make && !cache->start)

@@ -157,7 +157,7 @@ static void gone_finish(void *state)
 }
 
 SCENARIO(over_remove, "over-remove", "an object is replaced, if it is the one, and removed; a third thread looks twice",
-	 struct over, near_setup, gone_finish, 2, a_to_b, remove_0, look_until_gone);
+	 struct over, near_setup, gone_finish, 1, a_to_b, remove_0, look_until_gone);
 SCENARIO(over_remove_far, "over-remove-far", "the same, with the new entry in another line", struct over, far_setup,
 	 gone_finish, 1, a_to_b, remove_0, look_until_gone);
 SCENARIO(over_remove_chain, "over-remove-chain", "the same in a chain", struct over, chain_setup, gone_finish, 1, a_to_b,
@@ -177,7 +177,9 @@ static void clear_finish(void *state)
 	MODEL_CHECK(!status || !found, "what was not put is there");
 }
 
-SCENARIO(over_clear, "over-clear", "a replacement against clear", struct over, near_setup, clear_finish, 2, a_to_b, clear);
+SCENARIO(over_remove_two, "over-remove-two", "a replacement against a removal", struct over, near_setup, gone_finish, 2, a_to_b,
+	 remove_0);
+SCENARIO(over_clear, "over-clear", "a replacement against clear", struct over, near_setup, clear_finish, 1, a_to_b, clear);
 
 /* ---- other puts -------------------------------------------------------------------------------------------------- */
 
@@ -190,9 +192,10 @@ static void c_finish(void *state)
 }
 
 SCENARIO(over_put, "over-put", "a replacement of exactly one object against a put; a third thread looks twice", struct over,
-	 near_setup, c_finish, 2, a_to_b, put_c, look_twice);
+	 near_setup, c_finish, 1, a_to_b, put_c, look_twice);
 SCENARIO(over_put_far, "over-put-far", "the same, with the new entries in another line", struct over, far_setup, c_finish, 1,
 	 a_to_b, put_c, look_twice);
+SCENARIO(over_put_two, "over-put-two", "a replacement against a put", struct over, near_setup, c_finish, 2, a_to_b, put_c);
 SCENARIO(over_put_chain, "over-put-chain", "the same in a chain", struct over, chain_setup, c_finish, 1, a_to_b, put_c,
 	 look_twice);
 
@@ -218,7 +221,9 @@ static void look_once(void *state)
 }
 
 SCENARIO(over_over, "over-over", "two replacements of one object: one has it; a third thread looks", struct over, near_setup,
-	 winner_finish, 2, a_to_b, a_to_c, look_once);
+	 winner_finish, 1, a_to_b, a_to_c, look_once);
+SCENARIO(over_over_two, "over-over-two", "two replacements of one object", struct over, near_setup, winner_finish, 2, a_to_b,
+	 a_to_c);
 SCENARIO(over_over_far, "over-over-far", "the same, with the new entries in another line", struct over, far_setup,
 	 winner_finish, 1, a_to_b, a_to_c, look_once);
 
@@ -235,7 +240,7 @@ static void row_finish(void *state)
 }
 
 SCENARIO(over_row, "over-row", "a replacement of what another one puts; a third thread looks twice", struct over, near_setup,
-	 row_finish, 2, a_to_b, b_to_c, look_twice);
+	 row_finish, 1, a_to_b, b_to_c, look_twice);
 SCENARIO(over_row_far, "over-row-far", "the same, with the new entries in another line", struct over, far_setup, row_finish, 1,
 	 a_to_b, b_to_c, look_twice);
 
@@ -260,7 +265,7 @@ static void b_finish(void *state)
 	MODEL_CHECK(!status && found == b, "a replacement that nobody came before: %s", hapax_status_name(status));
 }
 
-SCENARIO(over_offer, "over-offer", "a replacement against get_or_put and contains", struct over, near_setup, b_finish, 2,
+SCENARIO(over_offer, "over-offer", "a replacement against get_or_put and contains", struct over, near_setup, b_finish, 1,
 	 a_to_b, offer_d, contains);
 
 /* ---- deaths ------------------------------------------------------------------------------------------------------ */
@@ -306,7 +311,7 @@ static void death_finish(void *state)
 }
 
 SCENARIO(over_death, "over-death", "a replacement while the old object dies; the new one dies after it", struct over,
-	 death_setup, death_finish, 2, a_to_b_drop, release_a, look_until_gone);
+	 death_setup, death_finish, 1, a_to_b_drop, release_a, look_until_gone);
 
 /* ---- iterating, moving ------------------------------------------------------------------------------------------- */
 
@@ -337,10 +342,10 @@ static void iterated_finish(void *state)
 	b_finish(state);
 }
 
-SCENARIO(over_iterate, "over-iterate", "a replacement during an iteration", struct over, near_setup, iterated_finish, 2, a_to_b,
+SCENARIO(over_iterate, "over-iterate", "a replacement during an iteration", struct over, near_setup, iterated_finish, 1, a_to_b,
 	 iterate);
 SCENARIO(over_iterate_far, "over-iterate-far", "the same, with the new entry in another line", struct over, far_setup,
-	 iterated_finish, 2, a_to_b, iterate);
+	 iterated_finish, 1, a_to_b, iterate);
 
 static void grow(void *state)
 {
@@ -426,5 +431,5 @@ static void removed_or_c_finish(void *state)
 	MODEL_CHECK(!status && (!found || found == c), "a removal of a present key: %s", hapax_status_name(status));
 }
 
-SCENARIO(compute_remove, "compute-remove", "compute against a removal", struct over, near_setup, removed_or_c_finish, 2,
+SCENARIO(compute_remove, "compute-remove", "compute against a removal", struct over, near_setup, removed_or_c_finish, 1,
 	 step_again, remove_any);
