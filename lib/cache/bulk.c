@@ -202,7 +202,8 @@ static void make_parts(hapax_bulk *b)
 
 static int prepare(hapax_bulk *b)
 {
-	const size_t each = sizeof(struct part) + sizeof(struct place) + sizeof(hapax_key) + sizeof(void *) + sizeof(struct part *);
+	const size_t each = sizeof(struct part) + sizeof(struct place) + sizeof(hapax_key) + sizeof(void *) +
+			    sizeof(struct part *);
 	char *at;
 
 	if (b->n > (SIZE_MAX / 2) / each)

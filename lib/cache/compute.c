@@ -8,9 +8,9 @@
  * A compute lists itself and waits until no earlier record of its key is left; then it looks at the entry, asks the
  * user, and installs over exactly the entry it looked at (install.c). When that one has gone meanwhile it asks again.
  *
- * Guarantees. Computes of a key run one after the other in the order of their arrival, and their thread may vanish anywhere.
- * Waiting is an edge of the wait graph: a record is owned by its thread from the listing on, also while it waits itself, so
- * every cycle is refused. Nothing but the list is under the lock: keys are compared outside it, so records are
+ * Guarantees. Computes of a key run one after the other in the order of their arrival, and their thread may vanish
+ * anywhere. Waiting is an edge of the wait graph: a record is owned by its thread from the listing on, also while it
+ * waits itself, so every cycle is refused. Nothing but the list is under the lock: keys are compared outside it, so records are
  * referenced. Other calls look at one word.
  */
 #include "cache/compute.h"
@@ -403,8 +403,8 @@ static void forget_attempt(struct computation *m)
 	}
 }
 
-int hapax_cache_compute(hapax_cache *cache, hapax_key key, hapax_compute_fn compute, void *arg, uint64_t deadline, void **out,
-			hapax_change *change, hapax_load_error *error)
+int hapax_cache_compute(hapax_cache *cache, hapax_key key, hapax_compute_fn compute, void *arg, uint64_t deadline,
+			void **out, hapax_change *change, hapax_load_error *error)
 {
 	__attribute__((cleanup(computation_end))) struct computation m = {.cache = cache, .key = key};
 	hapax_change what = HAPAX_STILL_NONE;

@@ -37,7 +37,8 @@
 	X(garbage_get) \
 	X(iterate_remove) X(iterate_death) X(iterate_deaths) X(iterate_replace) X(iterate_clear) \
 	X(iterate_clear_deaths) X(iterate_end) X(iterate_cache_load) \
-	X(over_remove_two) X(over_put_two) X(over_over_two) X(over_remove) X(over_remove_far) X(over_remove_chain) X(over_clear) X(over_put) X(over_put_far) \
+	X(over_remove_two) X(over_put_two) X(over_over_two) X(over_remove) X(over_remove_far) \
+	X(over_remove_chain) X(over_clear) X(over_put) X(over_put_far) \
 	X(over_put_chain) X(over_over) X(over_over_far) X(over_row) X(over_row_far) X(over_offer) X(over_death) \
 	X(over_iterate) X(over_iterate_far) X(over_grow) X(over_grow_far) X(over_grow_put) \
 	X(over_grow_remove) X(over_compute) X(compute_remove) \
