@@ -149,7 +149,7 @@ void hpx_leave_dead(hapax_cache *c, void *e, uint64_t before)
 		return; /* never installed */
 	/* order: NODE.FLAGS acq_rel; a claimer's LEFT comes before its release */
 	flags = hpx_or_acq_rel(&n->flags, HPX_NODE_LEFT);
-	if (flags & HPX_NODE_LEFT)
+	if (flags & HPX_NODE_LEFT && !HPX_BROKEN(TOLD_TWICE))
 		return;
 	hpx_timer_detach(c, n);
 	expired = ended(c, n);

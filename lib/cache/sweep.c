@@ -31,7 +31,13 @@ struct hpx_timer *hpx_timer_new(hapax_env *env)
 void hpx_timer_free(hapax_env *env, struct hpx_timer *timer) { hpx_pool_free(env, timer, TIMER_BYTES); }
 
 /* A claimer in its section may still be about to exchange its entry. */
-static void retire(hapax_env *env, struct hpx_timer *timer) { hpx_pool_retire(env, timer, TIMER_BYTES, &timer->prev); }
+static void retire(hapax_env *env, struct hpx_timer *timer)
+{
+	if (HPX_BROKEN(TIMER_EARLY))
+		hpx_timer_free(env, timer);
+	else
+		hpx_pool_retire(env, timer, TIMER_BYTES, &timer->prev);
+}
 
 void hpx_timer_detach(hapax_cache *c, struct hpx_node *n)
 {

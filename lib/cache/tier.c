@@ -43,7 +43,8 @@ void hpx_tier_admit(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 		hpx_sub_relaxed(&t->arriving, 1);
 		return;
 	}
-	hpx_take_more(o, 1);
+	if (!HPX_BROKEN(ADMIT_BORROWS))
+		hpx_take_more(o, 1);
 	if (hpx_entry_is_record(n->entry))
 		hpx_add_relaxed(&n->pins, 1); /* order: NODE.PINS relaxed; the caller has one */
 	flags = hpx_load_relaxed(&n->flags); /* order: NODE.FLAGS relaxed; the swap decides */
@@ -51,7 +52,8 @@ void hpx_tier_admit(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 		if (flags & (HPX_NODE_RETAINED | HPX_NODE_LEFT)) {
 			hpx_sub_relaxed(&t->arriving, 1);
 			hpx_node_unpin(n);
-			hpx_cache_release(c, o); /* not the last: the caller's is */
+			if (!HPX_BROKEN(ADMIT_BORROWS))
+				hpx_cache_release(c, o); /* not the last: the caller's is */
 			return;
 		}
 		/* order: NODE.FLAGS acq_rel; against LEFT: one of the two sees the other */
@@ -190,6 +192,14 @@ static uint32_t demotion(hapax_cache *c, struct hpx_node *n)
 	return c->tier->timed && hpx_tier_now(c) >= hpx_node_lapse(c->tier, n) ? 0 : HPX_NODE_HEAVY;
 }
 
+/* What EVICT_REMOVES makes of an eviction. */
+static void remove_victim(hapax_cache *c, struct hpx_node *n)
+{
+	hpx_read_lock();
+	hpx_cache_claimed(c, n->entry, hpx_cache_claim(c, n->entry));
+	hpx_read_unlock();
+}
+
 static void evict(hapax_cache *c, struct batch *b)
 {
 	struct hpx_tier *t = c->tier;
@@ -205,6 +215,8 @@ static void evict(hapax_cache *c, struct batch *b)
 		n = HPX_CONTAINER_OF(victim, struct hpx_node, policy);
 		b->drop[b->n++] = hpx_node_object(n);
 		b->demoted++;
+		if (HPX_BROKEN(EVICT_REMOVES))
+			remove_victim(c, n);
 		unlist(t, n, false, demotion(c, n));
 	}
 }
@@ -242,7 +254,7 @@ void hpx_tier_settle(hapax_cache *c)
 		finish(c, &b);
 		more = b.more;
 		/* order: TIER.ARRIVAL relaxed; a hint: what is missed here waits for the next call */
-	} while (more || hpx_load_relaxed(&t->arrivals) != NULL);
+	} while (more || (hpx_load_relaxed(&t->arrivals) != NULL && !HPX_BROKEN(ARRIVAL_FORGOTTEN)));
 }
 
 /* The lock's holder has done something else with it: what came meanwhile, and what it listed, is seen to. */

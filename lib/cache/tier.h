@@ -198,7 +198,7 @@ static inline __attribute__((always_inline)) bool hpx_tier_hit(hapax_cache *c, v
 		uint64_t now = hpx_tier_now(c), used;
 
 		/* order: NODE.TIME relaxed; each of them is a time on its own */
-		if (now >= hpx_load_relaxed(&n->attend))
+		if (now >= hpx_load_relaxed(&n->attend) + !!HPX_BROKEN(EXPIRED_GIVEN))
 			return false;
 		if (t->idle_ns != HPX_NEVER) {
 			used = hpx_load_relaxed(&n->used);

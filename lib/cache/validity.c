@@ -262,7 +262,7 @@ void hpx_node_expire(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 	HPX_STOP("expire.chosen");
 	pthread_mutex_lock(&t->lock);
 	hpx_read_lock();
-	mine = now >= hpx_node_end(t, n) && hpx_cache_claimed(c, e, hpx_cache_claim(c, e));
+	mine = (now >= hpx_node_end(t, n) || HPX_BROKEN(EXPIRY_UNCHECKED)) && hpx_cache_claimed(c, e, hpx_cache_claim(c, e));
 	hpx_read_unlock();
 	pthread_mutex_unlock(&t->lock);
 	if (mine)

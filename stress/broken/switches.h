@@ -63,6 +63,20 @@
 	  "model-pct:over-put,over-put-far") \
 	X(REPLACED_UNSETTLED, "a lookup that meets a replaced entry does not look for the one in its place", \
 	  "model-pct:over-put,over-row model-exhaustive:over-over") \
+	X(TOLD_TWICE, "a death does not look whether its entry was accounted for", \
+	  "model-pct:tier-cause-loaded model-exhaustive:tier-cause-loaded") \
+	X(ADMIT_BORROWS, "what the cache retains it takes no reference to", \
+	  "model-pct:tier-readmit,tier-evict-put") \
+	X(EVICT_REMOVES, "a bound takes entries out instead of letting go of objects", \
+	  "model-pct:tier-readmit,tier-readmit-again") \
+	X(ARRIVAL_FORGOTTEN, "who keeps the bound does not look for what arrived meanwhile", \
+	  "model-pct:tier-settle") \
+	X(EXPIRED_GIVEN, "a value is handed out at the very instant of its end", \
+	  "model-pct:expire-get,expire-put") \
+	X(EXPIRY_UNCHECKED, "an expired entry is taken out though it has been written anew meanwhile", \
+	  "model-pct:expire-same,expire-touch") \
+	X(TIMER_EARLY, "a timer is freed without a grace period", \
+	  "model-pct:expire-death model-races:expire-death") \
 	X(DEFERRED_TWICE, "deferred deaths are taken by a load and a store: two threads may run them", \
 	  "oracle model-pct:deferred-deaths model-exhaustive:deferred-deaths") \
 	X(EXCLUSIVE_EARLY, "an exclusive key is free before the destructor has returned", \
