@@ -2,7 +2,7 @@
 /*
  * cache/get.c - getting what is present, and the way to everything else.
  *
- * The hit is the first function and what is inlined into it: hash, section, table, count. Whatever is not a plain hit
+ * The hit is find_in() and what is inlined into it: hash, section, table, count. Whatever is not a plain hit
  * is out of line below.
  */
 #include <errno.h>
@@ -52,11 +52,12 @@ __attribute__((noinline)) static bool hidden(hapax_cache *c, void *e, struct hpx
  * Present, and its hit a plain one: 0 and the object. Otherwise HAPAX_MISS, with the hash, or an error. HPX_TIER_ATTEND: a
  * managed cache has to look closer.
  */
-static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted, void **out)
+static inline __attribute__((always_inline)) int find_in(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted,
+							 bool managed, void **out)
 {
 	struct hpx_object *o = NULL, *undone = NULL;
 	bool far = false, first = false, record = false;
-	void *e;
+	void *e, *other;
 	int rc;
 
 	hpx_read_lock();
@@ -77,11 +78,11 @@ static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapa
 		if (HPX_BROKEN(USE_AFTER_UNLOCK))
 			hpx_read_unlock(), hpx_read_lock();
 		if (HPX_UNLIKELY(!o || !hpx_take(o)))
-			o = find_dead(c, key, *hash, &e);
+			o = find_dead(c, key, *hash, &other), e = other;
 	} else if (far) {
-		o = find_far(c, key, *hash, &e);
+		o = find_far(c, key, *hash, &other), e = other;
 	}
-	if (c->tier && o && !(counted ? hpx_tier_hit(c, e, key->size, &record) : !hidden(c, e, o)))
+	if (managed && o && !(counted ? hpx_tier_hit(c, e, key->size, &record) : !hidden(c, e, o)))
 		undone = o, o = NULL;
 	if (HPX_LIKELY(o != NULL) && counted && c->stats) {
 		first = !hpx_counters_ready(&c->counters);
@@ -91,7 +92,7 @@ static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapa
 	if (HPX_UNLIKELY(!o)) {
 		if (undone)
 			hpx_cache_release(c, undone);
-		return HPX_UNLIKELY(c->tier != NULL) ? HPX_TIER_ATTEND : HAPAX_MISS;
+		return managed ? HPX_TIER_ATTEND : HAPAX_MISS;
 	}
 	if (HPX_UNLIKELY(first))
 		first_hit(c);
@@ -99,6 +100,19 @@ static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapa
 		tell_policy(c);
 	*out = hpx_payload(o);
 	return 0;
+}
+
+/* Apart, so that a cache that nothing is asked of has its hits short. */
+__attribute__((noinline)) static int find_managed(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted, void **out)
+{
+	return find_in(c, key, hash, counted, true, out);
+}
+
+static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted, void **out)
+{
+	if (HPX_UNLIKELY(c->tier != NULL))
+		return find_managed(c, key, hash, counted, out);
+	return find_in(c, key, hash, counted, false, out);
 }
 
 static int get_slow(hapax_cache *c, const hapax_key *key, uint64_t hash, const hapax_get_options *options, void **out);

@@ -19,6 +19,14 @@ static inline int hpx_table_hash_fast(struct hpx_table *t, const hapax_key *key,
 	return hpx_table_hash(t, key, h);
 }
 
+/* An entry of this hash and size that is not the plain one of the key: pending or replaced (over.c) perhaps, and then it takes a
+ * closer look which of two is present. */
+__attribute__((noinline, cold, unused)) static bool hpx_table_unsettled(void *e, uint64_t expected)
+{
+	/* order: TABLE.PUBLISH relaxed; whatever it has become meanwhile, the closer look reads it again */
+	return !((hpx_load_relaxed(hpx_word(e)) ^ expected) >> HPX_W_SIZE_SHIFT) && !HPX_BROKEN(REPLACED_UNSETTLED);
+}
+
 /*
  * Inside a section. An entry that was plainly present, or NULL; that is not yet a miss when *far is true.
  * A hit linearizes at the second load of the control word: the entry was published in its slot, and its home not DONE.
@@ -39,18 +47,14 @@ static inline __attribute__((always_inline)) void *hpx_table_find(struct hpx_tab
 		return NULL;
 	do {
 		/* order: -> TABLE.CLAIM, TABLE.LEAVE acquire; the entry's fields; that a former one's tag is gone */
-		uint64_t s = hpx_load_acquire(&line->slot[hpx_lane(hits)]) ^ low, w;
+		uint64_t s = hpx_load_acquire(&line->slot[hpx_lane(hits)]) ^ low;
 		void *e = (void *)(uintptr_t)s;
 
 		if (HPX_UNLIKELY(s & HPX_SLOT_LOW) || HPX_UNLIKELY(!e))
 			continue;
 		/* order: -> FLIGHT.COMMIT acquire; what the loader made of the object */
-		w = hpx_load_acquire(hpx_word(e));
-		if ((w & ~HPX_W_RECORD) != expected || !hpx_key_equal(t, e, key)) {
-			/* pending or replaced (over.c): which one is present takes a closer look */
-			if (HPX_UNLIKELY(w & HPX_W_WAITED) && !((w ^ expected) >> HPX_W_SIZE_SHIFT) &&
-			    !HPX_BROKEN(REPLACED_UNSETTLED))
-				*far = true;
+		if ((hpx_load_acquire(hpx_word(e)) & ~HPX_W_RECORD) != expected || !hpx_key_equal(t, e, key)) {
+			*far |= hpx_table_unsettled(e, expected);
 			continue;
 		}
 		/* order: -> TABLE.PUBLISH acquire, after the slot; an equal word says that the slot was published */
