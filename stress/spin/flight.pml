@@ -223,7 +223,7 @@ inline complete(x, what)
 	fi
 }
 
-/* mirrors hpx_flight_join() in lib/flight/flight.c, with mark_waited(), enter(), over() and sleep_until() there */
+/* mirrors hpx_flight_join() in lib/flight/flight.c, with mark_waited(), enter(), over() and hpx_flight_await() there */
 inline join(x)
 {
 	d_step { KNOWN(x); joined = e[x].load; q[me].outcome = NOTHING };
@@ -383,7 +383,7 @@ inline publish()
 	fi
 }
 
-/* mirrors load() in lib/cache/load.c, with commit() and fail() there */
+/* mirrors hpx_load_conclude() in lib/cache/load.c, with commit() and fail() there */
 inline run_load()
 {
 	if
@@ -412,7 +412,7 @@ inline run_load()
 	atomic { mine = NONE; won = 0 }
 }
 
-/* mirrors resolve() in lib/cache/get.c, with wait_for() there; at most `tries` times */
+/* mirrors hpx_cache_resolve() in lib/cache/get.c, with wait_for() there; at most `tries` times */
 inline get()
 {
 	tries = 2;
