@@ -62,7 +62,8 @@ HAPAX_API void hapax_load_drop(hapax_load *load);
  * Starts one reload of the key, unless one is running: the present object stays until the new one is accepted. Absent: loads
  * it. Runs where refreshes run (hapax_cache_options). put, remove, clear and compute meanwhile discard its result.
  * Returns 0 (started), HAPAX_INFLIGHT (one is running), or an error: HAPAX_ENULL, key errors, HAPAX_ECLOSED, HAPAX_ENOLOADER,
- * HAPAX_ENOMEM, HAPAX_ETHREAD, HAPAX_EDEADLK (from inside a compute of the key).
+ * HAPAX_ENOMEM, HAPAX_ETHREAD, HAPAX_EDEADLK (from inside a compute of the key), HAPAX_ELOADER (during the back-off after a
+ * failure), HAPAX_EBUSY (exclusive caches: an instance is there).
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_refresh(hapax_cache *cache, hapax_key key);
 

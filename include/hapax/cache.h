@@ -68,8 +68,10 @@ typedef int (*hapax_load_many_fn)(const hapax_key *keys, size_t n, void **object
  * VALIDITY (ttl) is how long a value may be handed out at all. Past it a get loads a new instance, whoever still holds
  * the old one. A cache without bound and without retain option holds nothing: entries live as long as their users.
  *
- * Bounds count the objects that the cache holds. They are kept by the calls that add, so that after each call the excess
- * is at most the number of threads that are adding at that instant (and at most 256 objects whatever happens).
+ * Bounds count the objects that the cache holds. They are kept by the calls that add: each of them leaves what it added
+ * within the bound, unless another thread is at that very work. Then that one sees to it; until it has, the excess is at most
+ * 7 objects and one for each thread that is adding (and 256 whatever happens: what comes beyond is not held until its
+ * next get). After hapax_cache_maintain() with no other call in progress there is none.
  *
  * An option of 0 is unset; HAPAX_ZERO is an explicit zero; other negative values are refused.
  */

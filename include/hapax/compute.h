@@ -3,7 +3,8 @@
  * hapax/compute.h - operations on a cache that look before they change: compute, upsert, conditional replacement and
  * removal, removal by predicate, and several keys at once.
  *
- * Section: outside, for every call here. All of them fence loads of their keys.
+ * Section: outside, for every call here. What changes an entry fences the loads of its key; a compute that answers KEEP or FAIL
+ * does not.
  */
 #ifndef HAPAX_COMPUTE_H
 #define HAPAX_COMPUTE_H
@@ -74,8 +75,8 @@ HAPAX_API int hapax_cache_remove_where(hapax_cache *cache, int (*match)(const ha
  */
 
 /* One reference to `object` is consumed in any case. Installed when the loader has answered OK, unless something is present
- * under the key, or loading, by then, or the key was written to meanwhile, or there is no memory for it. A key that was
- * asked for may be given here, too. During the loader's call only, on its thread.
+ * under the key, or loading, by then, or the key was written to meanwhile, or there is no memory for it, or the cache's weigher
+ * or expire callback refuses it. A key that was asked for may be given here, too. During the loader's call only, on its thread.
  * Fails: HAPAX_ENULL, key errors, HAPAX_ENOMEM, HAPAX_EGARBAGE. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_bulk_add(hapax_bulk *bulk, hapax_key key, void *object);
 

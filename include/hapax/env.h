@@ -20,8 +20,9 @@ typedef struct hapax_env hapax_env;
 /*
  * An allocator. `alloc` returns `size` bytes aligned to `align` (a power of two, at least 16), or NULL; the bytes need
  * not be zeroed. `free` gets the very size and alignment that were asked for. Called from any thread, at any time
- * outside hapax's locks (page refills of the object pool excepted, which hold that pool's lock), never inside a read
- * section; must be thread-safe, must not call hapax.
+ * outside hapax's locks, never inside a read section. Two exceptions: page refills of the object pool hold that pool's
+ * lock, and what an eviction policy or the buffers of its hits take (hapax/policy.h: resize()) is taken under the cache's
+ * housekeeping lock; must be thread-safe, must not call hapax.
  */
 typedef struct hapax_allocator {
 	void *(*alloc)(size_t size, size_t align, void *ctx);

@@ -151,7 +151,7 @@ static void end(struct bulk *b, size_t size)
 	tier_end(&b->t, size);
 }
 
-TEST(CF_BK_01_one_call_with_exactly_the_distinct_absent_keys)
+TEST(CF_BK_01_CF_BK_08_one_call_with_exactly_the_distinct_absent_keys)
 {
 	for (int bounded = 0; bounded < 2; bounded++) {
 		struct bulk b = {.calls = 0};
@@ -192,7 +192,7 @@ TEST(CF_BK_01_one_call_with_exactly_the_distinct_absent_keys)
 	}
 }
 
-TEST(CF_BK_02_without_a_bulk_loader_keys_are_loaded_singly)
+TEST(CF_BK_02_CF_BK_08_without_a_bulk_loader_keys_are_loaded_singly)
 {
 	struct bulk b = {.calls = 0};
 	struct request r;
