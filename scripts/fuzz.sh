@@ -15,11 +15,11 @@ export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_erro
 
 log=$work/build.log
 if ! { cmake --preset fuzz -S "$source" -B "$work" && cmake --build "$work" -j "$jobs" --target fuzz_table fuzz_cache \
-	fuzz_options fuzz_table_broken fuzz_cache_broken; } >"$log" 2>&1; then
+	fuzz_tier fuzz_options fuzz_table_broken fuzz_cache_broken; } >"$log" 2>&1; then
 	cat "$log"
 	exit 1
 fi
-targets=(table cache options)
+targets=(table cache tier options)
 cmake --build "$work" -j "$jobs" --target fuzz_trace >"$log" 2>&1 && targets+=(trace)
 
 # the faults that show in one thread, and the inputs that show them
