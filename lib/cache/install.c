@@ -167,6 +167,8 @@ static int replace(hapax_cache *c, const hapax_key *key, uint64_t hash, struct h
 
 	if (rc)
 		return rc;
+	if (c->tier) /* what came of a value goes with it, if a clear that has begun is to remove that */
+		hpx_node_of(c, i.record)->era = hpx_node_of(c, over->entry)->era;
 	hpx_read_lock();
 	in = publish(&i, key, hash, &found, &rc);
 	hpx_read_unlock();

@@ -138,6 +138,7 @@ static void unlist(struct hpx_tier *t, struct hpx_node *n, bool remove, uint32_t
 struct batch {
 	struct hpx_object *drop[HPX_TIER_BATCH]; /* references of the cache's, to be released after the lock */
 	unsigned n;
+	struct hpx_node *left; /* arrivals that were claimed before: each still pinned */
 	unsigned demoted;
 	bool more;
 	bool above; /* the bound */
@@ -171,9 +172,12 @@ static void drain(struct hpx_tier *t, struct batch *b)
 			b->drop[b->n++] = hpx_node_object(n);
 			/* order: NODE.FLAGS relaxed; its claimer looks under the lock */
 			hpx_and_acq_rel(&n->flags, ~(uint32_t)HPX_NODE_RETAINED);
-		} else {
-			list(t, n);
+			/* perhaps the last pin: its claimer may have come by the lock before it was pushed, and gone */
+			n->link = b->left;
+			b->left = n;
+			continue;
 		}
+		list(t, n);
 		/* not the last pin: a claimer that found RETAINED has to come by the lock first */
 		if (hpx_entry_is_record(n->entry))
 			hpx_sub_relaxed(&n->pins, 1); /* order: NODE.PINS relaxed; as said */
@@ -225,12 +229,17 @@ static void evict(hapax_cache *c, struct batch *b)
 static void finish(hapax_cache *c, struct batch *b)
 {
 	struct hpx_tier *t = c->tier;
+	struct hpx_node *n;
 
 	b->above = above(t);
 	b->more = t->pending != NULL || (b->n == HPX_TIER_BATCH && b->above);
 	pthread_mutex_unlock(&t->lock);
 	if (b->demoted)
 		hpx_cache_count(c, HPX_CACHE_DEMOTIONS, b->demoted);
+	while ((n = b->left) != NULL) {
+		b->left = n->link;
+		hpx_node_unpin(n);
+	}
 	for (unsigned i = 0; i < b->n; i++)
 		hpx_cache_release(c, b->drop[i]);
 }
