@@ -178,21 +178,35 @@ int hapax_cache_pop(hapax_cache *cache, hapax_key key, void **out)
 	return rc;
 }
 
-/* In a section. A load is fenced; when it has just been committed its object is taken now. */
-static bool clear_one(hapax_cache *c, void *e, uint32_t era, struct hpx_object **o)
+/*
+ * In a section: 0: it was taken out. A load is fenced; when it has just been committed its object is taken now. HPX_FLIGHT_AGAIN: another
+ * one was put over exactly this one before it could be claimed. That needed it to be there, so it came before the clear, and
+ * what came of it goes as well: it stands in the same place of the order.
+ */
+static int clear_one(hapax_cache *c, void *e, uint32_t era, struct hpx_object **o)
 {
+	uint64_t before;
+	int rc;
+
 	if (c->tier && !hpx_era_before(hpx_node_of(c, e), era))
-		return false; /* put during the clear, by a listener perhaps */
-	return *o ? hpx_cache_claimed(c, e, hpx_cache_claim(c, e)) : fence(c, e, o) == 0;
+		return HAPAX_MISS; /* put during the clear, by a listener perhaps */
+	if (*o) {
+		before = hpx_cache_claim(c, e);
+		rc = hpx_cache_claimed(c, e, before) ? 0 : HPX_FLIGHT_AGAIN;
+	} else {
+		rc = fence(c, e, o);
+	}
+	/* order: TABLE.GONE relaxed; who was first is decided, this says who it was */
+	return rc == HPX_FLIGHT_AGAIN && !hpx_word_replaced(hpx_load_relaxed(hpx_word(e))) ? HAPAX_MISS : rc;
 }
 
 void hapax_cache_clear(hapax_cache *cache)
 {
 	HPX_CACHE_STAY stay = {.cache = NULL};
-	struct hpx_cursor cursor = {0, 0};
+	struct hpx_cursor cursor = {0, 0}, at;
 	struct hpx_object *o;
 	uint32_t era = 0;
-	bool mine;
+	int rc = HAPAX_MISS;
 	void *e;
 
 	if (!cache || hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
@@ -201,11 +215,15 @@ void hapax_cache_clear(hapax_cache *cache)
 		era = hpx_era_begin(cache->tier);
 	do {
 		o = NULL;
+		at = cursor;
 		hpx_read_lock();
 		e = hpx_table_next(cache->table, &cursor, true, &o);
-		mine = e && clear_one(cache, e, era, &o);
+		if (e)
+			rc = clear_one(cache, e, era, &o);
 		hpx_read_unlock();
-		if (mine)
+		if (e && rc == HPX_FLIGHT_AGAIN)
+			cursor = at;
+		if (e && rc == 0)
 			hpx_cache_left(cache, e, o, HAPAX_CAUSE_EXPLICIT);
 		if (o)
 			hpx_cache_release(cache, o);
