@@ -249,7 +249,8 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_cache_put(hapax_cache *cache, hapax_key key
 typedef struct hapax_put_options {
 	size_t size;    /* sizeof(hapax_put_options) */
 	unsigned flags; /* none yet: 0 */
-	int64_t ttl_ns; /* of this entry; 0: the cache's; HAPAX_ZERO: expired at once. As hapax_cache_set_ttl(): HAPAX_EOPTION */
+	/* Of this entry; 0: the cache's; HAPAX_ZERO: expired at once; INT64_MAX: no end. Others: HAPAX_EOPTION */
+	int64_t ttl_ns;
 	int64_t weight; /* of this entry; 0: the weigher's; HAPAX_ZERO: none. Needs max_weight: else HAPAX_EOPTION */
 } hapax_put_options;
 #define HAPAX_PUT_OPTIONS_INIT .size = sizeof(hapax_put_options)

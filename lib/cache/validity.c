@@ -71,7 +71,9 @@ int hpx_terms_get(hapax_cache *c, const hapax_key *key, struct hpx_object *o, st
 	terms->ttl_ns = t->ttl_ns;
 	if (t->jitter > 0 && terms->ttl_ns != HPX_NEVER)
 		terms->ttl_ns = hpx_jitter(terms->ttl_ns, t->jitter, hpx_env_random(c->env));
-	if (given && given->ttl_ns)
+	if (given && given->ttl_ns == INT64_MAX)
+		terms->ttl_ns = HPX_NEVER;
+	else if (given && given->ttl_ns)
 		terms->ttl_ns = given->ttl_ns == HAPAX_ZERO ? 0 : (uint64_t)given->ttl_ns;
 	else if (t->expire && old)
 		terms->ttl_ns = left(old, terms->now);
@@ -169,6 +171,9 @@ uint64_t hpx_node_lapse(const struct hpx_tier *t, struct hpx_node *n)
 {
 	uint64_t at = HPX_NEVER, idle;
 
+	/* order: NODE.FLAGS relaxed; set before publication. No value is remembered for a time of its own */
+	if (hpx_load_relaxed(&n->flags) & HPX_NODE_NEGATIVE)
+		return HPX_NEVER;
 	if (t->age_ns != HPX_NEVER)
 		at = hpx_sat_add(hpx_load_relaxed(&n->written), t->age_ns);
 	if (t->idle_ns != HPX_NEVER) {

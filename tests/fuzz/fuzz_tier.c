@@ -148,7 +148,7 @@ static void pass(void)
 
 		if (present(e) && f.now >= e->deadline + (fuzz_wrong("BOUNDARY") && e->deadline != UINT64_MAX)) {
 			leave(e, HAPAX_CAUSE_EXPIRED);
-		} else if (e->listed && f.now >= lapse(e)) {
+		} else if (e->listed && !e->negative && f.now >= lapse(e)) {
 			e->listed = false;
 			unheld(e);
 		}

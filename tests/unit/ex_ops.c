@@ -131,6 +131,25 @@ TEST(CF_EX_04_what_compute_writes_begins_anew)
 	}
 }
 
+/* The greatest time is no end, as for the cache's own ttl and a deadline that is set. */
+TEST(CF_EX_05_an_entry_without_an_end)
+{
+	hapax_put_options o = {HAPAX_PUT_OPTIONS_INIT, .ttl_ns = INT64_MAX};
+	struct tier t = {0};
+	struct item *it;
+	uint64_t deadline;
+
+	tier_begin(&t, PUT, test_env_fake(), (hapax_cache_options){.ttl_ns = TTL});
+	it = tier_item(&t);
+	CHECK_EQ(hapax_cache_put_with(t.cache, HAPAX_STR("k"), it, &o), HAPAX_OK);
+	CHECK_EQ(hapax_cache_deadline(t.cache, HAPAX_STR("k"), &deadline), HAPAX_OK);
+	CHECK_EQ(deadline, HAPAX_FOREVER);
+	fake_clock_set(UINT64_MAX - 1);
+	CHECK(present(t.cache, "k"));
+	hapax_release(it);
+	tier_end(&t, 0);
+}
+
 TEST(CF_EX_14_nothing_and_closed_caches)
 {
 	struct tier t = {0};

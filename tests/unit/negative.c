@@ -139,6 +139,32 @@ TEST(CF_LD_22_CF_RM_01_negative_results_leave_once)
 	}
 }
 
+/* How long values are held says nothing of it, whether there was maintenance or not. */
+TEST(CF_LD_22_its_time_is_not_that_of_what_is_held)
+{
+	for (int form = LOADED; form <= MADE; form++) {
+		for (int way = 0; way < 8; way++) {
+			int64_t held = way & 1 ? HAPAX_ZERO : TTL / 2;
+			hapax_cache_options o = {.max_entries = way & 4 ? 10 : 0};
+			struct tier t;
+
+			*(way & 2 ? &o.retain_idle_ns : &o.retain_age_ns) = held;
+			negative_begin(&t, form, o);
+			CHECK_EQ(get_of(&t, "k"), HAPAX_NOVALUE);
+			fake_clock_advance(TTL - 1);
+			while (hapax_cache_maintain(t.cache))
+				;
+			CHECK_EQ(hapax_cache_touch(t.cache, HAPAX_STR("k")), HAPAX_MISS);
+			CHECK_EQ(get_of(&t, "k"), HAPAX_NEGATIVE);
+			CHECK_EQ(loads_of(&t.s), 1);
+			fake_clock_advance(1);
+			CHECK_EQ(get_of(&t, "k"), HAPAX_NOVALUE);
+			TOLD(&t.r, 0, 0, 0, 1, 0, 0);
+			tier_end(&t, 0);
+		}
+	}
+}
+
 TEST(CF_LD_22_its_weight_is_one)
 {
 	for (int form = LOADED; form <= MADE; form++) {
