@@ -206,10 +206,10 @@ void hpx_node_installed(hapax_cache *c, struct hpx_node *n, struct hpx_object *o
 }
 
 /* Under the lock. Entries expire under it: one that is still there does not expire by the times it had before. */
-static bool is_there(struct hpx_node *n)
+static bool is_there(hapax_cache *c, struct hpx_node *n)
 {
 	/* order: -> TABLE.GONE acquire */
-	return !(hpx_load_acquire(hpx_word(n->entry)) & HPX_W_GONE);
+	return hpx_tier_now(c) < hpx_node_end(c->tier, n) && !(hpx_load_acquire(hpx_word(n->entry)) & HPX_W_GONE);
 }
 
 bool hpx_node_rewritten(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, struct hpx_terms *terms)
@@ -218,7 +218,7 @@ bool hpx_node_rewritten(hapax_cache *c, struct hpx_node *n, struct hpx_object *o
 
 	if (c->tier->timed) {
 		pthread_mutex_lock(&c->tier->lock);
-		there = is_there(n);
+		there = is_there(c, n);
 		if (there)
 			set_times(c, n, terms);
 		pthread_mutex_unlock(&c->tier->lock);
@@ -430,7 +430,7 @@ bool hpx_node_set_deadline(hapax_cache *c, struct hpx_node *n, uint64_t deadline
 	bool there;
 
 	pthread_mutex_lock(&c->tier->lock);
-	there = is_there(n);
+	there = is_there(c, n);
 	if (there) {
 		hpx_store_relaxed(&n->deadline, deadline);
 		hpx_node_schedule(c, n);
@@ -467,12 +467,30 @@ static int pin_present(hapax_cache *c, const hapax_key *key, struct hpx_node **n
 	}
 }
 
-int hapax_cache_touch(hapax_cache *cache, hapax_key key)
+/* HPX_FLIGHT_AGAIN: it left at this instant; another one may be there instead. */
+static int touch(hapax_cache *cache, const hapax_key *key)
 {
-	HPX_CACHE_STAY stay = {.cache = NULL};
 	struct hpx_object *o;
 	struct hpx_terms terms;
 	struct hpx_node *n;
+	int rc = pin_present(cache, key, &n, &o);
+
+	if (rc)
+		return rc;
+	rc = hpx_terms_get(cache, key, o, n,
+			   &(hapax_put_options){HAPAX_PUT_OPTIONS_INIT,
+						.weight = hpx_node_weight(n) ? (int64_t)hpx_node_weight(n) : HAPAX_ZERO}, &terms);
+	if (!rc && !hpx_node_rewritten(cache, n, o, &terms))
+		rc = HPX_FLIGHT_AGAIN;
+	hpx_terms_drop(cache, &terms);
+	hpx_node_unpin(n);
+	hpx_cache_release(cache, o);
+	return rc;
+}
+
+int hapax_cache_touch(hapax_cache *cache, hapax_key key)
+{
+	HPX_CACHE_STAY stay = {.cache = NULL};
 	int rc;
 
 	if (!cache)
@@ -484,17 +502,9 @@ int hapax_cache_touch(hapax_cache *cache, hapax_key key)
 		rc = hapax_cache_contains(cache, key);
 		return rc < 0 ? rc : rc ? 0 : HAPAX_MISS;
 	}
-	rc = pin_present(cache, &key, &n, &o);
-	if (rc)
-		return rc;
-	rc = hpx_terms_get(cache, &key, o, n,
-			   &(hapax_put_options){HAPAX_PUT_OPTIONS_INIT,
-						.weight = hpx_node_weight(n) ? (int64_t)hpx_node_weight(n) : HAPAX_ZERO}, &terms);
-	if (!rc && !hpx_node_rewritten(cache, n, o, &terms))
-		rc = HAPAX_MISS;
-	hpx_terms_drop(cache, &terms);
-	hpx_node_unpin(n);
-	hpx_cache_release(cache, o);
+	do
+		rc = touch(cache, &key);
+	while (rc == HPX_FLIGHT_AGAIN);
 	return rc;
 }
 
@@ -504,6 +514,7 @@ int hapax_cache_set_ttl(hapax_cache *cache, hapax_key key, int64_t ttl_ns)
 	struct hpx_object *o;
 	struct hpx_node *n;
 	uint64_t now, deadline;
+	bool set;
 	int rc;
 
 	if (!cache)
@@ -515,17 +526,18 @@ int hapax_cache_set_ttl(hapax_cache *cache, hapax_key key, int64_t ttl_ns)
 		return rc;
 	if (!cache->tier || !cache->tier->timers)
 		return HAPAX_EOPTION;
-	rc = pin_present(cache, &key, &n, &o);
-	if (rc)
-		return rc;
-	now = hpx_tier_now(cache);
-	deadline = ttl_ns == INT64_MAX ? HPX_NEVER : hpx_sat_add(now, ttl_ns == HAPAX_ZERO ? 0 : (uint64_t)ttl_ns);
-	if (!hpx_node_set_deadline(cache, n, deadline))
-		rc = HAPAX_MISS;
-	hpx_node_unpin(n);
-	hpx_cache_release(cache, o);
+	do {
+		rc = pin_present(cache, &key, &n, &o);
+		if (rc)
+			return rc;
+		now = hpx_tier_now(cache);
+		deadline = ttl_ns == INT64_MAX ? HPX_NEVER : hpx_sat_add(now, ttl_ns == HAPAX_ZERO ? 0 : (uint64_t)ttl_ns);
+		set = hpx_node_set_deadline(cache, n, deadline);
+		hpx_node_unpin(n);
+		hpx_cache_release(cache, o);
+	} while (!set); /* it left at this instant; another one may be there instead */
 	hpx_tier_tick(cache);
-	return rc;
+	return 0;
 }
 
 int hapax_cache_deadline(hapax_cache *cache, hapax_key key, uint64_t *deadline)
