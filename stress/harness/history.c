@@ -120,7 +120,7 @@ void hpx_history_dropped(struct hpx_history *h, struct hpx_lin_hold *hold)
 
 struct hpx_lin_history hpx_history_all(struct hpx_history *h)
 {
-	struct hpx_lin_history all = {.event = h->event, .hold = h->hold};
+	struct hpx_lin_history all = {.event = h->event, .hold = h->hold, .retained = h->retained};
 
 	for (unsigned t = 0; t < h->threads; t++) {
 		const struct hpx_history_log *log = &h->log[t];

@@ -37,6 +37,7 @@ struct hpx_history {
 	hpx_relaxed clock __attribute__((aligned(128)));
 	hpx_relaxed ids __attribute__((aligned(128)));
 	unsigned threads __attribute__((aligned(128)));
+	bool retained; /* as in linearize.h; kept by reset */
 	struct hpx_history_log log[HPX_HISTORY_THREADS];
 	/* of the last check: all logs as one */
 	struct hpx_lin_event event[HPX_HISTORY_THREADS * HPX_HISTORY_EVENTS];

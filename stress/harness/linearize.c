@@ -72,6 +72,21 @@ static bool apply(const struct hpx_lin_step *step, struct hpx_lin_state *state)
 			return false;
 		*state = (struct hpx_lin_state){.present = (uint16_t)e->arg};
 		return true;
+	case HPX_LIN_EXPIRE: /* fences nothing; who has found the object before may still take it out, or write it again */
+		if (!e->result)
+			return !present;
+		if (step->part == HPX_LIN_START) {
+			if (!present || (state->ending && state->ending != present))
+				return false;
+			state->ending = (uint16_t)present;
+			return true;
+		}
+		if (present == state->ending)
+			state->present = 0;
+		state->ending = 0;
+		return true;
+	case HPX_LIN_TOUCH: /* nothing revives what is absent */
+		return e->result == (present != 0);
 	case HPX_LIN_LOAD:
 		break;
 	}
@@ -112,7 +127,7 @@ static bool vanish(const struct hpx_lin_space *space, uint64_t first_return, str
 
 static unsigned done_of(uint64_t progress, unsigned lane) { return progress >> (8 * lane) & 0xff; }
 
-static bool same(struct hpx_lin_state a, struct hpx_lin_state b) { return a.present == b.present && a.flight == b.flight; }
+static bool same(struct hpx_lin_state a, struct hpx_lin_state b) { return a.present == b.present && a.flight == b.flight && a.ending == b.ending; }
 
 /* True if the configuration is new. A full memory forgets, which costs time and nothing else. */
 static bool remember(struct hpx_lin_space *space, uint64_t progress, struct hpx_lin_state state)
@@ -186,7 +201,10 @@ static bool looks(const struct hpx_lin_step *step)
 		return e->result != e->arg;
 	case HPX_LIN_REMOVE_IF:
 	case HPX_LIN_REPLACE_IF:
+	case HPX_LIN_EXPIRE:
 		return !e->result;
+	case HPX_LIN_TOUCH:
+		return true;
 	case HPX_LIN_LOAD: /* a commit that changes nothing now is one of a fenced load */
 		return step->part != HPX_LIN_START;
 	case HPX_LIN_PUT:
@@ -305,7 +323,7 @@ static bool add(struct hpx_lin_space *space, unsigned lane, const struct hpx_lin
 			(struct hpx_lin_step){e, HPX_LIN_START, e->call, e->begin ? e->begin : e->ret};
 		space->step[lane][(*n)++] = (struct hpx_lin_step){e, HPX_LIN_COMMIT, e->end ? e->end : e->call, e->ret};
 	} else {
-		if ((e->op == HPX_LIN_GET_OR_PUT && e->result == e->arg) || (e->op == HPX_LIN_COMPUTE && !e->result))
+		if ((e->op == HPX_LIN_EXPIRE && e->result) || (e->op == HPX_LIN_GET_OR_PUT && e->result == e->arg) || (e->op == HPX_LIN_COMPUTE && !e->result))
 			space->step[lane][(*n)++] = (struct hpx_lin_step){e, HPX_LIN_START, e->call, e->ret};
 		space->step[lane][(*n)++] = (struct hpx_lin_step){e, HPX_LIN_WHOLE, e->call, e->ret};
 	}
@@ -354,7 +372,7 @@ uint64_t hpx_lin_gone_by(const struct hpx_lin_history *history, unsigned id)
 {
 	uint64_t by = 0;
 
-	for (size_t i = 0; i < history->holds; i++)
+	for (size_t i = 0; i < history->holds && !history->retained; i++)
 		if (history->hold[i].id == id && history->hold[i].dropped > by)
 			by = history->hold[i].dropped;
 	return by ? calls_over(history, by) : HPX_LIN_NEVER;
@@ -414,7 +432,7 @@ struct hpx_lin_verdict hpx_lin_check(struct hpx_lin_space *space, const struct h
 			keys = history->event[i].key + 1;
 	if (!read_holds(space, history))
 		return verdict;
-	verdict.id = risen(history);
+	verdict.id = history->retained ? 0 : risen(history);
 	if (verdict.id) {
 		verdict.answer = HPX_LIN_BROKEN;
 		verdict.why = "L1: an object was returned after all who held it had given it back";
@@ -441,7 +459,7 @@ static void print_event(FILE *to, const struct hpx_lin_event *e)
 {
 	static const char *const names[] = {"put",	  "get_if_present", "contains", "remove", "pop",
 					    "get_or_put", "remove_if",	    "clear",	"get",	  "replace_if",
-					    "compute"};
+					    "compute",	  "expire",	    "touch"};
 
 	fprintf(to, "  %5llu-%-5llu thread %u  ", (unsigned long long)e->call, (unsigned long long)e->ret, e->thread);
 	if (e->key == HPX_LIN_ALL_KEYS)

@@ -14,6 +14,8 @@
  *
  * A get_or_put or compute that inserts has two as well: it fences a load under way, and then what it inserts is there to be seen.
  *
+ * A cache with a strong tier is weak too, only later: what nobody else holds is there until it vanishes once.
+ *
  * What is checked: the sequential map with its laws is apply() in linearize.c, once. Beside it, that no object is
  * returned when all who held it have given it back (L1).
  *
@@ -49,7 +51,9 @@ enum hpx_lin_op {
 	HPX_LIN_CLEAR,	    /* key: HPX_LIN_ALL_KEYS, or recorded once for each */
 	HPX_LIN_LOAD,	    /* get with a loader; result: id of the object, or of the load if `failed` */
 	HPX_LIN_REPLACE_IF, /* arg by `with`; result: 0 or 1 */
-	HPX_LIN_COMPUTE	    /* arg is put in any case; result: the id its function was given, 0 for none */
+	HPX_LIN_COMPUTE,    /* arg is put in any case; result: the id its function was given, 0 for none */
+	HPX_LIN_EXPIRE,	    /* the value's time is made to end now, which fences nothing; result: 0 or 1 */
+	HPX_LIN_TOUCH	    /* the value is written again; result: 0 or 1 */
 };
 
 struct hpx_lin_event {
@@ -75,6 +79,7 @@ struct hpx_lin_history {
 	size_t events;
 	const struct hpx_lin_hold *hold; /* an object without one is held for ever */
 	size_t holds;
+	bool retained; /* the cache may hold objects too: they may outlive all that is recorded, and vanish when it likes */
 };
 
 /* ---- room for the search; contents are private, one thread uses it at a time ------------------------------------- */
@@ -82,6 +87,7 @@ struct hpx_lin_history {
 struct hpx_lin_state {
 	uint16_t present; /* id of the object under the key; 0: none */
 	uint16_t flight;  /* id of the one load that is under way and not fenced; 0: none */
+	uint16_t ending;  /* id of the object whose time is being ended; 0: none */
 };
 
 struct hpx_lin_seen {

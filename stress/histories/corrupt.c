@@ -211,7 +211,7 @@ static void copy(struct hpx_corrupted *to, const struct hpx_lin_history *h)
 {
 	memcpy(to->event, h->event, h->events * sizeof(*h->event));
 	memcpy(to->hold, h->hold, h->holds * sizeof(*h->hold));
-	to->history = (struct hpx_lin_history){to->event, h->events, to->hold, h->holds};
+	to->history = (struct hpx_lin_history){to->event, h->events, to->hold, h->holds, h->retained};
 	stretch(to);
 }
 

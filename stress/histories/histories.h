@@ -15,7 +15,8 @@
 
 /* ---- rounds -------------------------------------------------------------------------------------------------------- */
 
-enum hpx_subject { HPX_SUBJECT_TABLE, HPX_SUBJECT_COLLIDING, HPX_SUBJECT_CACHE, HPX_SUBJECT_MAKING_CACHE, HPX_SUBJECTS };
+enum hpx_subject { HPX_SUBJECT_TABLE, HPX_SUBJECT_COLLIDING, HPX_SUBJECT_CACHE, HPX_SUBJECT_MAKING_CACHE,
+		   HPX_SUBJECT_BOUNDED, HPX_SUBJECT_EXPIRING, HPX_SUBJECTS };
 extern const char *const hpx_subject_names[HPX_SUBJECTS];
 
 enum { HPX_ROUND_THREADS = 4, HPX_ROUND_KEYS = 3, HPX_ROUND_CALLS = 6 }; /* at most; calls of each thread */

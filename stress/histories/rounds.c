@@ -20,9 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const hpx_subject_names[HPX_SUBJECTS] = {"table", "colliding table", "cache", "making cache"};
+const char *const hpx_subject_names[HPX_SUBJECTS] = {"table", "colliding table", "cache", "making cache", "bounded cache",
+						      "expiring cache"};
 
-enum { HELD = 2 * HPX_ROUND_CALLS + HPX_ROUND_KEYS + 2, SPINS = 1000 };
+enum { HELD = 2 * HPX_ROUND_CALLS + HPX_ROUND_KEYS + 2, SPINS = 1000, RETAINED = 1 };
 
 struct thing {
 	unsigned id;
@@ -385,6 +386,14 @@ static void call(struct player *p, enum hpx_lin_op op, unsigned k)
 		got(p, e, out);
 		yes(status, p);
 		break;
+	case HPX_LIN_EXPIRE:
+		e = hpx_history_call(h, p->index, op, k, 0);
+		hpx_history_return(h, e, yes(hapax_cache_set_ttl(play->cache, key, HAPAX_ZERO), p));
+		break;
+	case HPX_LIN_TOUCH:
+		e = hpx_history_call(h, p->index, op, k, 0);
+		hpx_history_return(h, e, yes(hapax_cache_touch(play->cache, key), p));
+		break;
 	case HPX_LIN_POP:
 		e = hpx_history_call(h, p->index, op, k, 0);
 		status = play->cache ? hapax_cache_pop(play->cache, key, &out) : hapax_table_pop(play->table, key, &out);
@@ -431,6 +440,14 @@ static void call(struct player *p, enum hpx_lin_op op, unsigned k)
  */
 static enum hpx_lin_op allowed(const struct play *play, enum hpx_lin_op op)
 {
+	/* nor beside compute, with another thread that puts: what replaces an entry that clear has met escapes it */
+	if (op == HPX_LIN_CLEAR && play->rounds->subject >= HPX_SUBJECT_BOUNDED)
+		return HPX_LIN_REMOVE;
+	/* the time of what they were given may end while they run, and they put all the same */
+	if (play->rounds->subject == HPX_SUBJECT_EXPIRING && (op == HPX_LIN_COMPUTE || op == HPX_LIN_REPLACE_IF))
+		return HPX_LIN_PUT;
+	if (op >= HPX_LIN_EXPIRE && play->rounds->subject != HPX_SUBJECT_EXPIRING)
+		return HPX_LIN_REMOVE;
 	if (op == HPX_LIN_CLEAR && own_equality(play->rounds->subject))
 		return HPX_LIN_REMOVE;
 	if (op >= HPX_LIN_LOAD && !play->cache) /* calls of caches */
@@ -445,8 +462,12 @@ static enum hpx_lin_op draw(struct player *p)
 						  HPX_LIN_PUT,	HPX_LIN_REMOVE, HPX_LIN_POP,  HPX_LIN_CLEAR};
 	static const enum hpx_lin_op putting[] = {HPX_LIN_PUT, HPX_LIN_PUT, HPX_LIN_GET,	HPX_LIN_GET,
 						  HPX_LIN_POP, HPX_LIN_GET_OR_PUT, HPX_LIN_REPLACE_IF, HPX_LIN_COMPUTE};
+	static const enum hpx_lin_op expiring[] = {HPX_LIN_EXPIRE, HPX_LIN_TOUCH, HPX_LIN_PUT, HPX_LIN_GET,
+						   HPX_LIN_EXPIRE, HPX_LIN_LOAD,  HPX_LIN_GET, HPX_LIN_CONTAINS};
 	unsigned kind = p->play->round % 3;
 
+	if (p->play->rounds->subject == HPX_SUBJECT_EXPIRING && hpx_rng_once_in(&p->rng, 2))
+		return expiring[hpx_rng_below(&p->rng, 8)];
 	if (kind == 1)
 		return allowed(p->play, loading[hpx_rng_below(&p->rng, 8)]);
 	if (kind == 2)
@@ -538,12 +559,21 @@ static bool next_round(struct player *p)
 	return !play->over;
 }
 
+static uint64_t retained(hapax_cache *cache)
+{
+	hapax_cache_stats stats = {.size = sizeof(stats)};
+
+	return hapax_cache_stats_get(cache, &stats) ? UINT64_MAX : stats.retained;
+}
+
 static void finish_round(struct play *play)
 {
 	struct hpx_rounds *r = play->rounds;
 	struct hpx_lin_history all = hpx_history_all(&play->history);
 
 	count(r, &all);
+	if (play->history.retained && retained(play->cache) <= RETAINED) /* one object, under several keys perhaps */
+		hapax_cache_clear(play->cache);
 	if (play->cache ? hapax_cache_size(play->cache) : hapax_table_size(play->table)) {
 		r->leftovers++;
 		if (play->cache)
@@ -578,7 +608,12 @@ static int open_subject(struct play *play)
 		table.keys.equal = cache.keys.equal = equal_keys;
 	if (play->rounds->subject <= HPX_SUBJECT_COLLIDING)
 		return hapax_table_create(&play->table, &table);
-	if (play->rounds->subject == HPX_SUBJECT_CACHE)
+	play->history.retained = play->rounds->subject == HPX_SUBJECT_BOUNDED;
+	if (play->history.retained)
+		cache.max_entries = RETAINED;
+	if (play->rounds->subject == HPX_SUBJECT_EXPIRING)
+		cache.ttl_ns = INT64_MAX;
+	if (play->rounds->subject != HPX_SUBJECT_MAKING_CACHE)
 		cache.load = load;
 	else
 		cache.make = make;

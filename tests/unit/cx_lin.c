@@ -63,7 +63,7 @@ static void histories_of(enum hpx_subject subject)
 	CHECK_EQ(r.unexpected, 0);
 	CHECK_EQ(r.leftovers, 0);
 	CHECK(r.overlapping > 0);
-	CHECK(tally.corrupted[HPX_CORRUPT_RISEN] > 0);
+	CHECK((tally.corrupted[HPX_CORRUPT_RISEN] > 0) == (subject != HPX_SUBJECT_BOUNDED));
 	CHECK(tally.corrupted[HPX_CORRUPT_LOST_PUT] > 0);
 	test_env_end(r.env);
 }
@@ -71,6 +71,8 @@ static void histories_of(enum hpx_subject subject)
 TEST(CX_LIN_01_histories_of_a_table) { histories_of(HPX_SUBJECT_TABLE); }
 TEST(CX_LIN_01_histories_of_a_table_with_one_hash) { histories_of(HPX_SUBJECT_COLLIDING); }
 TEST(CX_LIN_01_histories_of_a_cache) { histories_of(HPX_SUBJECT_CACHE); }
+TEST(CX_LIN_01_histories_of_a_bounded_cache) { histories_of(HPX_SUBJECT_BOUNDED); }
+TEST(CX_LIN_01_histories_of_an_expiring_cache) { histories_of(HPX_SUBJECT_EXPIRING); }
 TEST(CX_LIN_01_histories_of_a_making_cache) { histories_of(HPX_SUBJECT_MAKING_CACHE); }
 
 /* ---- the judge ------------------------------------------------------------------------------------------------- */
@@ -85,7 +87,7 @@ TEST(CX_LIN_01_histories_of_a_making_cache) { histories_of(HPX_SUBJECT_MAKING_CA
 static bool fine(const struct hpx_lin_event *e, size_t n, uint64_t drop, uint64_t dropped)
 {
 	struct hpx_lin_hold hold = {.id = 1, .drop = drop, .dropped = dropped};
-	struct hpx_lin_history h = {e, n, &hold, 1};
+	struct hpx_lin_history h = {e, n, &hold, 1, false};
 	struct hpx_lin_verdict verdict = hpx_lin_check(&space, &h);
 
 	CHECK(verdict.answer != HPX_LIN_UNDECIDED);
@@ -151,11 +153,42 @@ TEST(CX_LIN_01_the_checker_rejects_objects_that_nobody_held)
 {
 	const struct hpx_lin_event e[] = {EV(PUT, 1, 0, 2, 3), EV(GET, 0, 1, 10, 11)};
 	struct hpx_lin_hold hold[] = {{1, 1, 4, 5}, {1, 10, HPX_LIN_NEVER, HPX_LIN_NEVER}};
-	struct hpx_lin_history h = {e, 2, hold, 2};
+	struct hpx_lin_history h = {e, 2, hold, 2, false};
 
 	CHECK_EQ(hpx_lin_check(&space, &h).answer, HPX_LIN_BROKEN);
 	hold[0].dropped = 10;
 	CHECK_EQ(hpx_lin_check(&space, &h).answer, HPX_LIN_HOLDS);
+}
+
+TEST(CX_LIN_01_the_checker_lets_a_cache_hold_objects_that_vanish_once)
+{
+	struct hpx_lin_event e[] = {EV(PUT, 1, 0, 2, 3), EV(CONTAINS, 0, 1, 10, 11), EV(GET, 0, 1, 12, 13)};
+	struct hpx_lin_hold hold[] = {{1, 1, 4, 5}, {1, 12, HPX_LIN_NEVER, HPX_LIN_NEVER}};
+	struct hpx_lin_history h = {e, 3, hold, 2, true};
+
+	CHECK_EQ(hpx_lin_check(&space, &h).answer, HPX_LIN_HOLDS);
+	h.retained = false;
+	CHECK_EQ(hpx_lin_check(&space, &h).answer, HPX_LIN_BROKEN);
+	h.retained = true;
+	e[1].result = 0; /* it was gone, and is back */
+	CHECK_EQ(hpx_lin_check(&space, &h).answer, HPX_LIN_BROKEN);
+	h.events = 2;
+	h.holds = 1;
+	CHECK_EQ(hpx_lin_check(&space, &h).answer, HPX_LIN_HOLDS);
+	hold[0].drop = hold[0].dropped = HPX_LIN_NEVER; /* it was gone while it was held */
+	CHECK_EQ(hpx_lin_check(&space, &h).answer, HPX_LIN_BROKEN);
+}
+
+TEST(CX_LIN_01_the_checker_knows_expiry)
+{
+	CHECK(FINE(EV(PUT, 1, 0, 1, 2), EV(EXPIRE, 0, 1, 3, 4), EV(GET, 0, 0, 5, 6)));
+	CHECK(FINE(EV(PUT, 1, 0, 1, 2), EV(TOUCH, 0, 1, 3, 4), EV(GET, 0, 1, 5, 6)));
+	CHECK(FINE(LOADED(1, 1, 2, 8, 9), EV(EXPIRE, 0, 0, 4, 5), EV(GET, 0, 1, 11, 12))); /* no fence */
+	CHECK(!FINE(EV(PUT, 1, 0, 1, 2), EV(EXPIRE, 0, 1, 3, 4), EV(GET, 0, 1, 5, 6)));
+	CHECK(!FINE(EV(PUT, 1, 0, 1, 2), EV(EXPIRE, 0, 1, 3, 4), EV(EXPIRE, 0, 1, 5, 6)));
+	CHECK(!FINE(EV(PUT, 1, 0, 1, 2), EV(EXPIRE, 0, 0, 3, 4)));
+	CHECK(!FINE(EV(PUT, 1, 0, 1, 2), EV(EXPIRE, 0, 1, 3, 4), EV(TOUCH, 0, 1, 5, 6)));
+	CHECK(!FINE(EV(PUT, 1, 0, 1, 2), EV(TOUCH, 0, 0, 3, 4)));
 }
 
 /* A full memory forgets, and nothing else. */
@@ -168,9 +201,9 @@ TEST(CX_LIN_01_the_checker_needs_no_memory_to_be_right)
 	for (unsigned i = 0; i < 14; i++) /* 7 pairs of overlapping puts, and a get of none of the last */
 		e[i] = (struct hpx_lin_event)EV(PUT, i + 1, 0, 10 * (i / 2) + 1 + i % 2, 10 * (i / 2) + 5 + i % 2);
 	e[13] = (struct hpx_lin_event)EV(GET, 0, 3, 100, 101);
-	CHECK_EQ(hpx_lin_check(&small, &(struct hpx_lin_history){e, 14, NULL, 0}).answer, HPX_LIN_BROKEN);
+	CHECK_EQ(hpx_lin_check(&small, &(struct hpx_lin_history){e, 14, NULL, 0, false}).answer, HPX_LIN_BROKEN);
 	e[13].result = 13;
-	CHECK_EQ(hpx_lin_check(&small, &(struct hpx_lin_history){e, 14, NULL, 0}).answer, HPX_LIN_HOLDS);
+	CHECK_EQ(hpx_lin_check(&small, &(struct hpx_lin_history){e, 14, NULL, 0, false}).answer, HPX_LIN_HOLDS);
 }
 
 TEST(CX_LIN_01_the_checker_says_when_a_history_is_too_large)
@@ -179,10 +212,10 @@ TEST(CX_LIN_01_the_checker_says_when_a_history_is_too_large)
 
 	for (unsigned i = 0; i <= HPX_LIN_LANES; i++)
 		e[i] = (struct hpx_lin_event)EV(GET, 0, 0, i + 1, 100 + i);
-	CHECK_EQ(hpx_lin_check(&space, &(struct hpx_lin_history){e, HPX_LIN_LANES + 1, NULL, 0}).answer,
+	CHECK_EQ(hpx_lin_check(&space, &(struct hpx_lin_history){e, HPX_LIN_LANES + 1, NULL, 0, false}).answer,
 		 HPX_LIN_UNDECIDED);
 	e[0].result = HPX_LIN_IDS;
-	CHECK_EQ(hpx_lin_check(&space, &(struct hpx_lin_history){e, 1, NULL, 0}).answer, HPX_LIN_UNDECIDED);
+	CHECK_EQ(hpx_lin_check(&space, &(struct hpx_lin_history){e, 1, NULL, 0, false}).answer, HPX_LIN_UNDECIDED);
 }
 
 /* ---- a second judge: slow, short, written from the laws anew -------------------------------------------------------- */
@@ -276,7 +309,7 @@ TEST(CX_LIN_01_two_checkers_agree)
 		struct hpx_lin_event e[6];
 		struct hpx_lin_hold hold = {.id = 1, .drop = HPX_LIN_NEVER, .dropped = HPX_LIN_NEVER};
 		struct slow slow = {.e = e, .n = 2 + (unsigned)test_below(&r, 5)};
-		struct hpx_lin_history h = {e, slow.n, &hold, 1};
+		struct hpx_lin_history h = {e, slow.n, &hold, 1, false};
 		struct hpx_lin_verdict verdict;
 		bool holds;
 
