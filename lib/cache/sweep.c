@@ -96,8 +96,8 @@ struct hpx_timer *hpx_timer_set(hapax_cache *c, struct hpx_node *n, struct hpx_t
 		/* order: -> TIMER.CLOSE acquire */
 		now = hpx_load_acquire(&n->timer);
 	}
-	/* one that is being fired is set again by its sweep; order: TIMER.CLOSE relaxed; changed back under the lock */
-	if (now && now != CLOSED && hpx_load_relaxed(&now->entry))
+	/* one that was handed out is set again by its sweep; order: TIMER.CLOSE relaxed; changed back under the lock */
+	if (now && now != CLOSED && !now->fired && hpx_load_relaxed(&now->entry))
 		schedule(c->tier, n, now);
 	return timer;
 }
@@ -112,6 +112,7 @@ static bool set_again(hapax_cache *c, struct hpx_node *n, struct hpx_timer *time
 	bool kept = true;
 
 	pthread_mutex_lock(&t->lock);
+	timer->fired = false;
 	/* order: TIMER.CLOSE -> release, by the swap; a claimer that comes after it finds the entry and cancels */
 	hpx_store_relaxed(&timer->entry, n->entry);
 	if (hpx_cas_acq_rel(&n->timer, &same, timer))
@@ -188,6 +189,7 @@ static void sweep_end(struct sweep *s)
 		while ((timer = s->list) != NULL) {
 			s->list = timer->next;
 			timer->next = NULL;
+			timer->fired = false;
 			hpx_wheel_add(&t->wheel, timer, timer->due);
 		}
 		hint(t);
@@ -213,6 +215,8 @@ unsigned hpx_tier_sweep(hapax_cache *c, unsigned max)
 		pthread_mutex_lock(&t->lock);
 		cancelled = hpx_wheel_cancelled(&t->wheel);
 		n = hpx_wheel_due(&t->wheel, now, &s.list, max);
+		for (next = s.list; next; next = next->next)
+			next->fired = true;
 		hint(t);
 		pthread_mutex_unlock(&t->lock);
 		for (; cancelled; cancelled = next) {

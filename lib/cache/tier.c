@@ -62,8 +62,8 @@ void hpx_tier_admit(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 	first = hpx_load_relaxed(&t->arrivals); /* order: TIER.ARRIVAL relaxed; only copied */
 	do
 		n->link = first;
-	/* order: TIER.ARRIVAL -> release; the node, its link */
-	while (!hpx_cas_release(&t->arrivals, &first, n));
+	/* order: TIER.ARRIVAL -> acq_rel; the node, its link; and the unlock of who last found nothing here (came_meanwhile) */
+	while (!hpx_cas_acq_rel(&t->arrivals, &first, n));
 }
 
 /* Under the lock. */
@@ -244,6 +244,27 @@ static void finish(hapax_cache *c, struct batch *b)
 		hpx_cache_release(c, b->drop[i]);
 }
 
+/*
+ * After the lock was given up: has something arrived whose adder found it held? A swap of nothing for nothing, because a
+ * plain look could be early: either the arrival comes before it and is seen, or it comes after it and so after the unlock,
+ * and its adder finds the lock free.
+ */
+static bool came_meanwhile(struct hpx_tier *t)
+{
+	struct hpx_node *none = NULL;
+
+	if (HPX_BROKEN(ARRIVAL_FORGOTTEN))
+		return false;
+	/* order: TIER.ARRIVAL acq_rel; as said */
+	return !hpx_cas_acq_rel(&t->arrivals, &none, NULL);
+}
+
+void hpx_tier_unlocked(hapax_cache *c)
+{
+	if (c->tier->retains && came_meanwhile(c->tier))
+		hpx_tier_settle(c);
+}
+
 void hpx_tier_settle(hapax_cache *c)
 {
 	struct hpx_tier *t = c->tier;
@@ -262,15 +283,13 @@ void hpx_tier_settle(hapax_cache *c)
 		evict(c, &b);
 		finish(c, &b);
 		more = b.more;
-		/* order: TIER.ARRIVAL relaxed; a hint: what is missed here waits for the next call */
-	} while (more || (hpx_load_relaxed(&t->arrivals) != NULL && !HPX_BROKEN(ARRIVAL_FORGOTTEN)));
+	} while (more || came_meanwhile(t));
 }
 
 /* The lock's holder has done something else with it: what came meanwhile, and what it listed, is seen to. */
 static void settle_after(hapax_cache *c, const struct batch *b)
 {
-	/* order: TIER.ARRIVAL relaxed; as in settle */
-	if (b->more || b->above || hpx_load_relaxed(&c->tier->arrivals) != NULL)
+	if (b->more || b->above || came_meanwhile(c->tier))
 		hpx_tier_settle(c);
 }
 

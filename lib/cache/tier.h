@@ -85,12 +85,7 @@ void hpx_tier_recorded(hapax_cache *c);
 /* Lists arrivals, keeps the bound, drops references: user code runs. Outside sections and locks. */
 void hpx_tier_settle(hapax_cache *c);
 /* The lock was taken for something else, and given up: what arrived meanwhile is seen to. Outside sections and locks. */
-static inline void hpx_tier_unlocked(hapax_cache *c)
-{
-	/* order: TIER.ARRIVAL relaxed; a hint, as in settle */
-	if (HPX_UNLIKELY(hpx_load_relaxed(&c->tier->arrivals) != NULL))
-		hpx_tier_settle(c);
-}
+void hpx_tier_unlocked(hapax_cache *c);
 /* Takes a node out if the cache holds its object: true: that reference is the caller's now. Takes the lock. */
 bool hpx_tier_take(hapax_cache *c, struct hpx_node *n);
 /* `fresh`, published and pinned, was written over `old`, which was claimed: it takes its place in the tier. False: not, admit it. */

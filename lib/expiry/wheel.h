@@ -39,6 +39,7 @@ struct hpx_timer {
 	uint64_t due;
 	HPX_ATOMIC(void *) entry;        /* the owner's: what it is for; cleared by who claims that */
 	bool linked;                     /* in the wheel; under the lock */
+	bool fired;                      /* the owner's: handed out and not yet dealt with; under the lock */
 };
 
 struct hpx_wheel {
