@@ -61,7 +61,9 @@ struct hapax_bulk {
 	size_t asking;
 	struct part *added;
 	bool running;
-	struct hpx_frame frame; /* the first of the round's frames */
+	bool framed;             /* from the first publication of a round to its last landing */
+	struct hpx_frame frame;  /* the first of the round's frames; up: those of the keys that are ours, then what was there */
+	struct hpx_frame *up;
 	hapax_load_error error;
 };
 
@@ -99,27 +101,33 @@ static void count_time(hapax_bulk *b)
 	hpx_cache_count(b->cache, HPX_CACHE_NS, now > begun ? now - begun : 0);
 }
 
-/* The thread is vanishing in the loader: its keys go to those who wait for them. */
+static void pop_frames(hapax_bulk *b)
+{
+	hpx_self.frames = b->up;
+	b->framed = false;
+}
+
+/* The thread is vanishing in the loader, or in other user code of a round: its keys go to those who wait for them. */
 static void abandon(hapax_bulk *b)
 {
-	hpx_self.frames = b->frame.up;
-	b->running = false;
-	count_time(b);
-	hpx_cache_count(b->cache, HPX_CACHE_FAILURES, 1);
-	hpx_cache_count(b->cache, HPX_CACHE_ABANDONED, 1);
-	for (size_t i = 0; i < b->asking; i++) {
-		b->round[i]->fate = FATE_DONE;
-		hpx_load_cancel(&b->round[i]->load, HAPAX_EABANDONED);
+	pop_frames(b);
+	if (b->running) {
+		b->running = false;
+		count_time(b);
+		hpx_cache_count(b->cache, HPX_CACHE_FAILURES, 1);
+		hpx_cache_count(b->cache, HPX_CACHE_ABANDONED, 1);
 	}
+	for (size_t i = 0; i < b->parts; i++)
+		hpx_load_left(&b->part[i].load);
 	for (struct part *p = b->added; p; p = p->next)
-		hpx_load_cancel(&p->load, HAPAX_EABANDONED);
+		hpx_load_left(&p->load);
 }
 
 static void bulk_end(hapax_bulk *b)
 {
 	if (!b->stay.cache)
 		return;
-	if (b->running)
+	if (b->framed)
 		abandon(b);
 	give_back(b);
 	free_added(b);
@@ -260,6 +268,16 @@ static void look(hapax_bulk *b, struct part *p, bool wait)
 	}
 }
 
+/*
+ * The key is ours until it lands: whoever asks for it on this thread meanwhile waits for itself. Further down than a frame that
+ * is there already, wherever above that we are.
+ */
+static void own(hapax_bulk *b, struct part *p)
+{
+	p->frame = (struct hpx_frame){.up = b->frame.up, .cache = b->cache, .entry = p->load.entry};
+	b->frame.up = &p->frame;
+}
+
 /* Publishes it, LOADING; or finds that it is not absent any more. */
 static void publish(hapax_bulk *b, struct part *p)
 {
@@ -268,9 +286,10 @@ static void publish(hapax_bulk *b, struct part *p)
 
 		p->call.deadline = b->deadline;
 		rc = hpx_load_publish(&p->load);
-		if (rc == 0)
+		if (rc == 0) {
 			p->fate = FATE_OURS;
-		else if (rc == HPX_FLIGHT_AGAIN)
+			own(b, p);
+		} else if (rc == HPX_FLIGHT_AGAIN)
 			look(b, p, false);
 		else
 			done(p, rc);
@@ -281,24 +300,15 @@ static void publish(hapax_bulk *b, struct part *p)
 
 static int run(hapax_bulk *b)
 {
-	struct hpx_frame *up = hpx_self.frames;
 	hapax_cache *c = b->cache;
 	int result;
 
 	hpx_load_begin(&b->round[0]->load);
-	b->frame = (struct hpx_frame){.up = up, .cache = c, .entry = b->round[0]->load.entry};
-	for (size_t i = 1; i < b->asking; i++) {
-		struct part *p = b->round[i];
-
-		p->load.begun = b->round[0]->load.begun;
-		p->frame = (struct hpx_frame){.up = b->frame.up, .cache = c, .entry = p->load.entry};
-		b->frame.up = &p->frame;
-	}
-	hpx_self.frames = &b->frame;
+	for (size_t i = 1; i < b->asking; i++)
+		b->round[i]->load.begun = b->round[0]->load.begun;
 	b->running = true;
 	result = c->load_many(b->asked, b->asking, b->made, b, c->arg, &b->error);
 	b->running = false;
-	hpx_self.frames = b->frame.up = up;
 	b->error.shared = NULL;
 	count_time(b);
 	if (result == HAPAX_LOAD_OK)
@@ -321,6 +331,7 @@ static void land(hapax_bulk *b, struct part *p, int result, struct hpx_object *m
 		p->load.object = made;
 	else if (made)
 		hpx_cache_release(b->cache, made);
+	p->frame.entry = NULL; /* its end sees to itself */
 	rc = hpx_load_conclude(&p->load, result, &b->error);
 	if (rc == 0)
 		p->object = p->load.object;
@@ -328,11 +339,11 @@ static void land(hapax_bulk *b, struct part *p, int result, struct hpx_object *m
 	done(p, rc);
 }
 
-static void load_round(hapax_bulk *b)
+/* Publishes what is absent; loads and lands it. */
+static void load_ours(hapax_bulk *b)
 {
 	int result;
 
-	b->asking = 0;
 	for (size_t i = 0; i < b->parts; i++) {
 		struct part *p = &b->part[i];
 
@@ -359,6 +370,17 @@ static void load_round(hapax_bulk *b)
 		p->object = NULL;
 		land(b, p, result, made);
 	}
+}
+
+static void load_round(hapax_bulk *b)
+{
+	b->asking = 0;
+	b->up = hpx_self.frames;
+	b->frame = (struct hpx_frame){.up = b->up, .cache = b->cache};
+	b->framed = true;
+	hpx_self.frames = &b->frame;
+	load_ours(b);
+	pop_frames(b);
 	b->asking = 0;
 	free_added(b);
 }
@@ -404,9 +426,7 @@ int hapax_bulk_add(hapax_bulk *bulk, hapax_key key, void *object)
 	}
 	p->object = hpx_object_of(object);
 	p->load.begun = bulk->round[0]->load.begun;
-	/* below the loader's own, wherever in it we are */
-	p->frame = (struct hpx_frame){.up = bulk->frame.up, .cache = c, .entry = p->load.entry};
-	bulk->frame.up = &p->frame;
+	own(bulk, p);
 	p->next = bulk->added;
 	bulk->added = p;
 	return 0;

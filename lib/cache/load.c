@@ -111,7 +111,8 @@ static int publish(struct hpx_load *l, struct hpx_object **found)
 	hpx_read_lock();
 	result = hpx_table_put(l->cache->table, call->hash, call->key, l->entry, HPX_PUT_LOAD, found, &other, NULL, NULL);
 	hpx_read_unlock();
-	if (result == HPX_PUT_DONE)
+	l->open = result == HPX_PUT_DONE;
+	if (l->open)
 		return 0;
 	unpublish(l);
 	return result == HPX_PUT_NOMEM ? HAPAX_ENOMEM : HPX_FLIGHT_AGAIN;
@@ -213,6 +214,7 @@ static void commit(struct hpx_load *l)
 	struct hpx_landing landing;
 	uint64_t before;
 
+	l->open = false;
 	if (c->tier)
 		hpx_node_terms(c, hpx_node_of(c, l->entry), &l->terms);
 	/* order: FLIGHT.COMMIT -> release, in the landing; the object and its record before LOADING is cleared */
@@ -242,6 +244,7 @@ static void fail(struct hpx_load *l, int status, hapax_load_error *error)
 	hapax_cache *c = l->cache;
 	struct hpx_landing landing;
 
+	l->open = false;
 	if (c->tier)
 		/* order: NODE.FLAGS acq_rel; LEFT: nothing was installed */
 		hpx_or_acq_rel(&hpx_node_of(c, l->entry)->flags, HPX_NODE_LEFT);
@@ -282,6 +285,7 @@ static bool remember(struct hpx_load *l)
 		return false;
 	}
 	terms.now = hpx_tier_now(c);
+	l->open = false;
 	n = hpx_node_of(c, l->entry);
 	/* order: NODE.FLAGS, OBJECT.FLAGS relaxed; before the landing, which is the edge */
 	hpx_or_relaxed(&n->flags, HPX_NODE_NEGATIVE);
@@ -318,15 +322,6 @@ void hpx_load_abandon(struct hpx_load *l, int status)
 	hpx_cache_count(l->cache, HPX_CACHE_ABANDONED, 1);
 	count_time(l);
 	hpx_load_cancel(l, status);
-}
-
-void hpx_load_left(struct hpx_load *l)
-{
-	if (!l->running)
-		return;
-	l->running = false;
-	hpx_self.frames = l->frame.up;
-	hpx_load_abandon(l, HAPAX_EABANDONED);
 }
 
 /* ---- running the loader ------------------------------------------------------------------------------------------ */
@@ -401,10 +396,39 @@ static void dispose(struct hpx_load *l, bool loaded)
 		release_unloaded(l->cache, l->object);
 }
 
+void hpx_load_left(struct hpx_load *l)
+{
+	if (!l->open)
+		return;
+	if (l->running) {
+		l->running = false;
+		hpx_self.frames = l->frame.up;
+		hpx_load_abandon(l, HAPAX_EABANDONED);
+		return;
+	}
+	/* the loader has answered */
+	count_end(l, HPX_CACHE_FAILURES);
+	count_end(l, HPX_CACHE_ABANDONED);
+	if (l->cache->tier)
+		hpx_terms_drop(l->cache, &l->terms);
+	fail(l, HAPAX_EABANDONED, NULL);
+	dispose(l, true);
+}
+
 void hpx_cache_drop_error(hapax_cache *c, hapax_load_error *error)
 {
 	HPX_CACHE_FRAME(c, NULL);
 	hapax_load_error_drop(error);
+}
+
+/* Until it lands the load is this thread's: user code that is asked here and wants its key waits for itself. */
+static int settle(struct hpx_load *l, int result, const hapax_load_error *error)
+{
+	HPX_CACHE_FRAME(l->cache, l->entry);
+	int status = judge(l, result);
+
+	hpx_refresh_loaded(l->cache, l->call->key, l->call->hash, status == HAPAX_ELOADER, error ? error->code : 0);
+	return status;
 }
 
 int hpx_load_conclude(struct hpx_load *l, int result, hapax_load_error *error)
@@ -413,8 +437,7 @@ int hpx_load_conclude(struct hpx_load *l, int result, hapax_load_error *error)
 
 	HPX_STOP("load.returned");
 	count_time(l);
-	status = judge(l, result);
-	hpx_refresh_loaded(l->cache, l->call->key, l->call->hash, status == HAPAX_ELOADER, error ? error->code : 0);
+	status = settle(l, result, error);
 	if (!status && hpx_cache_state(l->cache) != HPX_CACHE_OPEN) {
 		/* the loader did its work, the cache has no use for it any more */
 		count_end(l, HPX_CACHE_SUCCESSES);

@@ -20,6 +20,7 @@ struct hpx_load {
 	uint32_t spent_us;
 	struct hpx_terms terms;    /* managed: asked after the loader, before the commit */
 	bool running;              /* the loader is on the stack */
+	bool open;                 /* published, and has not ended */
 	bool part;                 /* of a bulk load, which is counted as one (bulk.c) */
 };
 
@@ -32,7 +33,7 @@ void hpx_load_begin(struct hpx_load *l);
 int hpx_load_conclude(struct hpx_load *l, int result, hapax_load_error *error);
 /* Calls the call's loader and concludes. */
 int hpx_load_run(struct hpx_load *l);
-/* The cleanup handler of whoever runs it: its thread may be vanishing in the loader. */
+/* The cleanup handler of whoever runs it: its thread may be vanishing in the loader, or in user code that was asked after it. */
 void hpx_load_left(struct hpx_load *l);
 /* It ends without an answer: all who wait get `status`. */
 void hpx_load_abandon(struct hpx_load *l, int status);

@@ -376,8 +376,12 @@ static int conclude(struct run *run, int result, const hapax_load_error *error)
 
 	HPX_STOP("refresh.returned");
 	run->spent_us = count_time(r);
-	rc = judge(run, result);
-	not_before = hpx_refresh_loaded(r->cache, &r->key, r->hash, rc == HAPAX_ELOADER, error->code);
+	{
+		/* Until it lands it is this thread's: user code that is asked here and wants its outcome waits for itself. */
+		HPX_CACHE_FRAME(r->cache, r);
+		rc = judge(run, result);
+		not_before = hpx_refresh_loaded(r->cache, &r->key, r->hash, rc == HAPAX_ELOADER, error->code);
+	}
 	run->reload = NULL;
 	hpx_reload_finish(r, rc, rc ? NULL : run->object, not_before);
 	return rc;

@@ -162,9 +162,17 @@ static void cancel(struct hapax_load *t, int status, bool begun)
 		hpx_load_cancel(&t->load, status);
 }
 
-/* The flight's end. Inside the cache, claimed. */
-static int conclude(struct hapax_load *t, int result, struct hpx_object *object, hapax_load_error *error)
+/* Also when the thread vanishes in user code. The list's share goes. */
+static void concluded(struct hapax_load **t)
 {
+	hpx_load_left(&(*t)->load);
+	drop(*t);
+}
+
+/* The flight's end. Inside the cache, claimed. */
+static int conclude(struct hapax_load *given, int result, struct hpx_object *object, hapax_load_error *error)
+{
+	struct hapax_load *t __attribute__((cleanup(concluded))) = given;
 	struct hpx_load *l = &t->load;
 	struct hpx_call call;
 	hapax_key key;
@@ -184,7 +192,6 @@ static int conclude(struct hapax_load *t, int result, struct hpx_object *object,
 		if (!status)
 			hpx_cache_release(l->cache, object);
 	}
-	drop(t);
 	return status;
 }
 

@@ -578,6 +578,100 @@ TEST(CF_BK_05_a_bulk_loader_that_vanishes)
 	end(&b, 3);
 }
 
+/* The weigher, while a value of the batch is installed: asks for the others, or leaves its thread. */
+struct nosy {
+	struct bulk *b;
+	int asked, refused, present;
+	bool leaves;
+};
+
+static int nosy_weigh(const hapax_key *key, void *object, uint64_t *weight, void *ctx)
+{
+	struct nosy *n = ctx;
+
+	(void)key;
+	(void)object;
+	*weight = 1;
+	for (int i = 1; n->b && i <= 4; i++) {
+		void *out = NULL;
+		int rc = hapax_cache_get(n->b->t.cache, HAPAX_STR(k(i)), &out);
+
+		n->asked++;
+		n->refused += rc == HAPAX_EDEADLK;
+		n->present += rc == HAPAX_OK;
+		hapax_release(out);
+	}
+	if (n->leaves && n->asked > 4) { /* of the second one that lands */
+		n->b = NULL;
+		n->leaves = false;
+		pthread_exit(NULL);
+	}
+	return 0;
+}
+
+/* What it has not landed yet is its own thread's: user code that wants it is refused at once. */
+TEST(CF_BK_01_CF_LD_06_what_lands_later_is_not_waited_for)
+{
+	struct bulk b = {.extra = "4"};
+	struct nosy n = {.b = &b};
+	struct request r;
+
+	b.t.loose = true;
+	tier_begin(&b.t, LOADED, test_env(),
+		   (hapax_cache_options){.max_weight = 100, .weigh = nosy_weigh, .weigh_ctx = &n, .load_many = load_many});
+	GET(&r, &b, 3, 1, 2, 3);
+	all_there(&r);
+	CHECK_EQ(n.asked, 16);
+	CHECK_EQ(n.refused, 4 + 3 + 2 + 1);
+	CHECK_EQ(n.present, 1 + 2 + 3);
+	CHECK_EQ(stats_of(b.t.cache).loads, 1);
+	let_go(&r);
+	end(&b, 4);
+}
+
+static void get_at_the_end(void *arg)
+{
+	struct bulk *b = arg;
+	void *out = NULL;
+
+	CHECK_EQ(hapax_cache_get(b->t.cache, HAPAX_STR("2"), &out), HAPAX_OK); /* nothing is this thread's any more */
+	hapax_release(out);
+}
+
+static void *get_cleaned(void *arg)
+{
+	struct request *r = arg;
+
+	pthread_cleanup_push(get_at_the_end, r->b);
+	get(r);
+	pthread_cleanup_pop(0);
+	return NULL;
+}
+
+TEST(CF_BK_05_MK_LD_17_a_thread_that_vanishes_while_a_batch_lands)
+{
+	struct bulk b = {.extra = "4"};
+	struct nosy n = {.b = &b, .leaves = true};
+	struct request gone, r;
+
+	b.t.loose = true;
+	tier_begin(&b.t, LOADED, test_env(),
+		   (hapax_cache_options){.max_weight = 100, .weigh = nosy_weigh, .weigh_ctx = &n, .load_many = load_many});
+	ask_for(&gone, &b, 3, (const int[]){1, 2, 3});
+	test_join(test_thread(get_cleaned, &gone));
+	CHECK(present(b.t.cache, "1"));
+	CHECK(present(b.t.cache, "2")); /* by the cleanup handler */
+	CHECK(!present(b.t.cache, "3"));
+	CHECK(!present(b.t.cache, "4"));
+	CHECK_EQ(b.t.s.destroyed, 3);
+	b.extra = NULL;
+	GET(&r, &b, 4, 1, 4, 3, 1);
+	CHECK_EQ(b.n, 2);
+	all_there(&r);
+	let_go(&r);
+	end(&b, 4);
+}
+
 /* Requests that overlap, in all orders, at once: nobody waits in a circle, every key has one object at a time. */
 static void storm_round(unsigned index, void *arg)
 {
