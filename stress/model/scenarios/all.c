@@ -44,7 +44,8 @@
 	X(over_grow_remove) X(over_compute) X(compute_remove) \
 	X(tier_evict_put) X(tier_evict_get) X(tier_evict_ask) X(tier_settle) X(tier_readmit) X(tier_readmit_two) \
 	X(tier_readmit_exact) X(tier_readmit_again) X(tier_readmit_death) X(tier_cause) X(tier_cause_loaded) \
-	X(tier_cause_back) X(tier_arrival) X(tier_replace) X(tier_clear) X(tier_clear_evict) X(tier_bound) \
+	X(tier_cause_back) X(tier_arrival) X(tier_replace) X(tier_clear) X(tier_clear_evict) X(tier_clear_replace) \
+	X(tier_bound) \
 	X(tier_recorded) X(tier_destroy) \
 	X(expire_put) X(expire_get) X(expire_get_two) X(expire_touch) X(expire_touch_look) X(expire_same) \
 	X(expire_death) X(expire_death_put) X(expire_remove) X(expire_sweeps) X(expire_settle) X(deadline_settle) \

@@ -225,6 +225,39 @@ static void any_finish(void *state)
 SCENARIO(tier_clear_evict, "tier-clear-evict", "clear against an eviction and a release", struct tier, held_setup, any_finish, 1,
 	 clear, put_1, release_a);
 
+/* B replaces A; the scenario holds both. */
+static void replace_a(void *state)
+{
+	struct tier *s = state;
+
+	s->status[0] = hapax_cache_replace_if(s->k.cache, kit_key(0), s->a, s->b);
+	MODEL_CHECK(!s->status[0] || s->status[0] == HAPAX_MISS, "hapax_cache_replace_if: %s",
+		    hapax_status_name(s->status[0]));
+}
+
+static void replaced_setup(void *state)
+{
+	struct tier *s = state;
+
+	open_with(s, 2, hapax_policy_sieve(), 1, true);
+	s->b = kit_new(&s->k, 0);
+}
+
+/* A clear before it would have left nothing to replace. */
+static void replaced_finish(void *state)
+{
+	struct tier *s = state;
+
+	MODEL_CHECK(!hapax_cache_contains(s->k.cache, kit_key(0)), "what replaced A is there after a clear: %s",
+		    hapax_status_name(s->status[0]));
+	tier_let_go_of_a(s);
+	hapax_release(s->b);
+	tier_close(s, 0);
+}
+
+SCENARIO(tier_clear_replace, "tier-clear-replace", "clear against a replacement of A", struct tier, replaced_setup,
+	 replaced_finish, 2, clear, replace_a);
+
 static void bound_1(void *state)
 {
 	struct tier *s = state;
