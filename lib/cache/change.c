@@ -5,6 +5,7 @@
  * Every entry that was installed leaves once: whoever sets GONE in its word accounts for it. A load that is met on the
  * way is fenced by the same bit, and is its loader's to finish.
  */
+#include "cache/reload.h"
 #include "cache/tier.h"
 
 /* ---- leaving ----------------------------------------------------------------------------------------------------- */
@@ -381,6 +382,8 @@ static int install(struct putting *p, enum hpx_put_mode mode, struct hpx_object 
 		return rc;
 	if (c->exclusive)
 		mode = HPX_PUT_LOAD;
+	else if (!c->tier)
+		hpx_reload_written(c, p->key, p->hash, p->object);
 	hpx_read_lock();
 	result = hpx_table_put(c->table, p->hash, p->key, p->record, mode, found, &other, displaced, p);
 	if (result == HPX_PUT_DONE)
@@ -420,6 +423,8 @@ static int rewrite(struct putting *p, struct hpx_node *n)
 {
 	int rc = 0;
 
+	if (!p->cache->tier)
+		hpx_reload_written(p->cache, p->key, p->hash, p->object);
 	if (!n)
 		return p->cache->tier ? HPX_FLIGHT_AGAIN : 0;
 	rc = ask(p, n);

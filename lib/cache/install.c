@@ -9,6 +9,7 @@
  */
 #include "cache/install.h"
 
+#include "cache/reload.h"
 #include "cache/tier.h"
 
 int hpx_cache_check_object(hapax_cache *c, struct hpx_object *o)
@@ -196,6 +197,8 @@ int hpx_install_over_with(hapax_cache *c, const hapax_key *key, uint64_t hash, s
 {
 	if (hpx_cache_state(c) != HPX_CACHE_OPEN)
 		return HAPAX_ECLOSED;
+	if (!c->tier)
+		hpx_reload_written(c, key, hash, o);
 	return o == over->object ? rewrite(c, key, hash, over, terms) : replace(c, key, hash, o, over, terms);
 }
 

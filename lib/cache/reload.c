@@ -18,6 +18,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 #define BUCKETS 64
 static struct hpx_reload *bucket[BUCKETS];
+static hpx_u32 unmanaged; /* how many are listed of unmanaged caches: where there are none a put does not look */
 
 /* ---- the list ---------------------------------------------------------------------------------------------------- */
 
@@ -49,6 +50,7 @@ static void list(struct hpx_reload *r)
 	if (*head)
 		(*head)->prev = r;
 	*head = r;
+	hpx_add_relaxed(&unmanaged, !r->cache->tier); /* order: RELOAD.COUNT relaxed; a hint */
 }
 
 static void delist(struct hpx_reload *r)
@@ -56,6 +58,21 @@ static void delist(struct hpx_reload *r)
 	*(r->prev ? &r->prev->next : bucket_of(r->cache, r->hash)) = r->next;
 	if (r->next)
 		r->next->prev = r->prev;
+	hpx_sub_relaxed(&unmanaged, !r->cache->tier); /* order: RELOAD.COUNT relaxed; a hint */
+}
+
+void hpx_reload_written(hapax_cache *c, const hapax_key *key, uint64_t hash, const struct hpx_object *o)
+{
+	struct hpx_reload *r;
+
+	/* order: RELOAD.COUNT relaxed; one that is listed at this instant begins after the put */
+	if (HPX_LIKELY(!hpx_load_relaxed(&unmanaged)))
+		return;
+	pthread_mutex_lock(&lock);
+	r = find(c, hash, NULL, o, key);
+	if (r)
+		hpx_store_relaxed(&r->rewritten, 1); /* order: RELOAD.WRITTEN relaxed; a put at this instant comes before */
+	pthread_mutex_unlock(&lock);
 }
 
 static struct hpx_node *node_of(struct hpx_reload *r)
@@ -276,8 +293,8 @@ static bool rewritten(struct hpx_reload *r)
 {
 	struct hpx_node *n = node_of(r);
 
-	/* order: NODE.FLAGS relaxed; a put at this instant comes before the reload */
-	return n && hpx_load_relaxed(&n->flags) & HPX_NODE_REWRITTEN;
+	/* order: NODE.FLAGS, RELOAD.WRITTEN relaxed; a put at this instant comes before the reload */
+	return n ? hpx_load_relaxed(&n->flags) & HPX_NODE_REWRITTEN : hpx_load_relaxed(&r->rewritten);
 }
 
 /* There is no value any more: neither is the entry, if it is still the one. */

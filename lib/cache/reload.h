@@ -17,6 +17,7 @@ struct hpx_reload {
 	size_t bytes;
 	unsigned refs;            /* under the lock: who runs it, its task, who is about to join it */
 	unsigned state;           /* under the lock */
+	hpx_u32 rewritten;        /* unmanaged: what REWRITTEN in a node is */
 	uint64_t begun;           /* its loader */
 	unsigned char copy[];
 };
@@ -31,6 +32,9 @@ void hpx_reload_put(struct hpx_reload *r);
 void hpx_reload_unpin(struct hpx_reload **r); /* the same, of a cleanup handler; *r may be NULL */
 /* True: the caller runs it, and has one more reference, which its end gives up. */
 bool hpx_reload_claim(struct hpx_reload *r);
+
+/* Unmanaged: `o` is about to be put under the key. A reload of that very object there has begun before, and comes too late. */
+void hpx_reload_written(hapax_cache *c, const hapax_key *key, uint64_t hash, const struct hpx_object *o);
 
 /* Whoever runs it does one of these. Runs the loader: the status, and with 0 the new object in *out (may be NULL). */
 int hpx_reload_run(struct hpx_reload *r, hapax_load_fn load, hapax_make_fn make, void *arg, struct hpx_object **out);

@@ -116,6 +116,61 @@ TEST(CF_RF_01_a_plain_cache_refreshes_when_it_is_asked)
 	}
 }
 
+/* L7: in a plain cache a put of the object that is there, or was, discards a reload as any other put does. */
+TEST(CF_RF_03_a_plain_cache_discards_a_reload_when_the_same_object_is_put)
+{
+	for (int how = 0; how < 5; how++) {
+		struct tasks x = {.n = 0};
+		struct source s = {.loads = 0};
+		hapax_env *env = test_env();
+		hapax_cache_options o = {HAPAX_CACHE_OPTIONS_INIT, .env = env, .make = source_make, .arg = &s,
+					 .executor = {tasks_run, &x}};
+		hapax_cache *c = NULL;
+		struct item *it;
+
+		s.env = env;
+		CHECK_EQ(hapax_cache_create(&c, &o), 0);
+		it = got(c, "k");
+		CHECK_EQ(hapax_cache_refresh(c, HAPAX_STR("k")), 0);
+		switch (how) {
+		case 0:
+			CHECK_EQ(hapax_cache_put(c, HAPAX_STR("k"), it), 0);
+			break;
+		case 1:
+			CHECK_EQ(hapax_cache_upsert(c, HAPAX_STR("k"), it, NULL), 0);
+			break;
+		case 2:
+			CHECK_EQ(hapax_cache_replace_if(c, HAPAX_STR("k"), it, it), 0);
+			break;
+		case 3:
+			CHECK_EQ(hapax_cache_remove(c, HAPAX_STR("k")), 0);
+			CHECK_EQ(hapax_cache_put(c, HAPAX_STR("k"), it), 0);
+			break;
+		default:
+			CHECK_EQ(hapax_cache_put(c, HAPAX_STR("k"), it), 0);
+			s.result = HAPAX_LOAD_NOVALUE;
+		}
+		CHECK_EQ(run_tasks(&x), 1);
+		CHECK_EQ(s.loads, 2);
+		CHECK_PTR(present(c, "k"), it);
+		s.result = HAPAX_LOAD_OK;
+		s.ready[0] = item_new(env, 78);
+		CHECK_EQ(hapax_retain(s.ready[0]), 0);
+		{
+			struct item *fresh = s.ready[0];
+
+			CHECK_EQ(hapax_cache_refresh(c, HAPAX_STR("k")), 0); /* the next one is as any */
+			CHECK_EQ(run_tasks(&x), 1);
+			CHECK_PTR(present(c, "k"), fresh);
+			hapax_release(fresh);
+		}
+		hapax_release(it);
+		stats_check(c);
+		cache_end(c, 0);
+		test_env_end(env);
+	}
+}
+
 TEST(a_refresh_that_cannot_be_says_why_and_changes_nothing)
 {
 	struct test_allocator *a;
