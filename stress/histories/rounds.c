@@ -440,9 +440,6 @@ static void call(struct player *p, enum hpx_lin_op op, unsigned k)
  */
 static enum hpx_lin_op allowed(const struct play *play, enum hpx_lin_op op)
 {
-	/* nor beside compute, with another thread that puts: what replaces an entry that clear has met escapes it */
-	if (op == HPX_LIN_CLEAR && play->rounds->subject >= HPX_SUBJECT_BOUNDED)
-		return HPX_LIN_REMOVE;
 	/* the time of what they were given may end while they run, and they put all the same */
 	if (play->rounds->subject == HPX_SUBJECT_EXPIRING && (op == HPX_LIN_COMPUTE || op == HPX_LIN_REPLACE_IF))
 		return HPX_LIN_PUT;
