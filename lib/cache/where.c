@@ -21,7 +21,6 @@ struct look {
 	bool pinned;
 	hapax_key key;
 	size_t room; /* of a key that is on the heap */
-	uint64_t hash;
 	char copy[KEY_ROOM];
 };
 
@@ -84,12 +83,8 @@ static enum step next(struct look *l, void *heap, size_t room)
 	} else if (hpx_entry_is_record(l->entry)) {
 		step = copy_key(l, heap, room);
 	}
-	if (step == STEP_LOOK) {
-		/* order: TABLE.PUBLISH relaxed; the hash never changes */
-		l->hash = hpx_word_hash(hpx_load_relaxed(hpx_word(l->entry)));
-		if (c->tier || !hpx_entry_is_record(l->entry))
-			l->key = hpx_table_key(c->table, l->entry);
-	}
+	if (step == STEP_LOOK && (c->tier || !hpx_entry_is_record(l->entry)))
+		l->key = hpx_table_key(c->table, l->entry);
 	hpx_read_unlock();
 	if (step != STEP_ROOM)
 		l->cursor = cursor;
@@ -141,6 +136,17 @@ static bool take_out(struct look *l)
 	return true;
 }
 
+/* Inside a compute of this very key. By its hash, of which the entry keeps a part only. */
+static bool own(struct look *l)
+{
+	hapax_cache *c = l->cache;
+	uint64_t hash;
+
+	/* order: COMPUTE.ACTIVE relaxed; what matters is this thread's own */
+	return HPX_UNLIKELY(hpx_load_relaxed(&c->computes.active)) && !hpx_table_hash(c->table, &l->key, &hash) &&
+	       hpx_compute_inside(&c->computes, &c->keys, hash, &l->key);
+}
+
 static int ask(struct look *l, int (*match)(const hapax_key *key, void *object, void *ctx), void *ctx)
 {
 	HPX_CACHE_FRAME(l->cache, NULL);
@@ -164,7 +170,7 @@ int hapax_cache_remove_where(hapax_cache *cache, int (*match)(const hapax_key *k
 	if (cache->tier)
 		l.era = hpx_era_begin(cache->tier);
 	while ((step = next_with_room(&l)) == STEP_LOOK || step == STEP_NEXT) {
-		if (step == STEP_LOOK && !hpx_compute_inside(&cache->computes, &cache->keys, l.hash, &l.key)) {
+		if (step == STEP_LOOK && !own(&l)) {
 			rc = ask(&l, match, ctx);
 			n += rc == 1 && take_out(&l);
 			if (removed)

@@ -170,8 +170,18 @@ TEST(MK_CP_02_loads_in_flight_are_fenced)
 
 /* ---- from inside ------------------------------------------------------------------------------------------------- */
 
+static int match_all(const hapax_key *key, void *object, void *ctx)
+{
+	(void)key;
+	(void)object;
+	++*(int *)ctx;
+	return 1;
+}
+
 static void everything(struct one *o, void *current)
 {
+	size_t removed = 7;
+	int asked = 0;
 	hapax_cache *c = o->t.cache;
 	struct item *it = tier_item(&o->t);
 	void *out = NULL;
@@ -190,6 +200,9 @@ static void everything(struct one *o, void *current)
 	CHECK_EQ(hapax_cache_remove(c, key), HAPAX_MISS);
 	CHECK_EQ(hapax_cache_remove_if(c, key, current ? current : it), HAPAX_MISS);
 	CHECK_EQ(hapax_cache_pop(c, key, &out), HAPAX_MISS);
+	CHECK_EQ(hapax_cache_remove_where(c, match_all, &asked, &removed), HAPAX_OK);
+	CHECK_EQ(asked, 0);
+	CHECK_EQ(removed, 0);
 	/* looking is free */
 	CHECK_PTR(present(c, "k"), current);
 	CHECK_EQ(hapax_cache_get(c, key, &out), current ? HAPAX_OK : HAPAX_EDEADLK);
