@@ -311,6 +311,8 @@ static int run(hapax_bulk *b)
 	b->running = false;
 	b->error.shared = NULL;
 	count_time(b);
+	if (result == HAPAX_LOAD_OK || result == HAPAX_LOAD_NOVALUE)
+		hpx_cache_drop_error(c, &b->error); /* it is of failures */
 	if (result == HAPAX_LOAD_OK)
 		hpx_cache_count(c, HPX_CACHE_SUCCESSES, 1);
 	else

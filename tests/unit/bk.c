@@ -395,6 +395,26 @@ TEST(CF_BK_05_a_failure_stores_nothing_and_goes_to_all_who_wait)
 	end(&b, 1);
 }
 
+TEST(CF_BK_05_what_has_not_failed_has_no_error)
+{
+	static const int results[] = {HAPAX_LOAD_OK, HAPAX_LOAD_NOVALUE};
+
+	for (int i = 0; i < 2; i++) {
+		struct bulk b = {.result = results[i], .code = -3, .drop = drop_detail};
+		struct request r;
+
+		drops = 0;
+		b.detail = &drops;
+		begin(&b, 1, true);
+		GET(&r, &b, 1, 2);
+		CHECK_EQ(r.error.code, 0);
+		CHECK(!r.error.detail && !r.error.drop);
+		CHECK_EQ(drops, 1); /* nobody is given it */
+		let_go(&r);
+		end(&b, i ? 0 : 2);
+	}
+}
+
 TEST(CF_BK_05_no_value_for_all)
 {
 	struct bulk b = {.result = HAPAX_LOAD_NOVALUE};
