@@ -8,7 +8,7 @@
  * takes the lock before it is through, so nodes stay while the lock's holder works on them.
  *
  * Limits. A claimer that comes between RETAINED and the push of the arrival leaves the reference to whoever lists arrivals
- * next. Weights are summed in 64 bits, each below 2^62, and the sum saturates.
+ * next. Weights are below 2^62 each; of a sum that does not fit in 64 bits outsiders see the greatest number.
  */
 #include <sched.h>
 
@@ -86,10 +86,15 @@ static void arrivals_take(struct hpx_tier *t)
 static void account(struct hpx_tier *t, struct hpx_node *n, bool in)
 {
 	/* order: TIER.HELD relaxed; under the lock, read by anyone as a number */
-	uint64_t held = hpx_load_relaxed(&t->held), weight = hpx_load_relaxed(&t->weight);
+	uint64_t held = hpx_load_relaxed(&t->held), before = t->sum;
 
+	t->sum = in ? before + n->policy.weight : before - n->policy.weight;
+	if (in)
+		t->carries += t->sum < before;
+	else
+		t->carries -= t->sum > before;
 	hpx_store_relaxed(&t->held, in ? held + 1 : held - 1);
-	hpx_store_relaxed(&t->weight, in ? hpx_sat_add(weight, n->policy.weight) : weight - n->policy.weight);
+	hpx_store_relaxed(&t->weight, t->carries ? UINT64_MAX : t->sum);
 }
 
 /* Where hits of it are recorded; order: NODE.SLOT relaxed; a hit that reads an old one is told from its id, or lost */
@@ -136,8 +141,9 @@ static void unlist(struct hpx_tier *t, struct hpx_node *n, bool remove, uint32_t
 /* ---- with the lock ----------------------------------------------------------------------------------------------- */
 
 struct batch {
+	hapax_cache *cache;
 	struct hpx_object *drop[HPX_TIER_BATCH]; /* references of the cache's, to be released after the lock */
-	unsigned n;
+	unsigned n, dropped;
 	struct hpx_node *left; /* arrivals that were claimed before: each still pinned */
 	unsigned demoted;
 	bool more;
@@ -225,6 +231,23 @@ static void evict(hapax_cache *c, struct batch *b)
 	}
 }
 
+static void drop_left(struct batch **given);
+
+static void drop_all(struct batch *given)
+{
+	struct batch *b __attribute__((cleanup(drop_left))) = given;
+
+	while (b->dropped < b->n)
+		hpx_cache_release(b->cache, b->drop[b->dropped++]);
+}
+
+/* Something is left only if user code has left its thread. */
+static void drop_left(struct batch **given)
+{
+	if (HPX_UNLIKELY((*given)->dropped < (*given)->n))
+		drop_all(*given);
+}
+
 /* The lock is held, and given up. */
 static void finish(hapax_cache *c, struct batch *b)
 {
@@ -240,8 +263,8 @@ static void finish(hapax_cache *c, struct batch *b)
 		b->left = n->link;
 		hpx_node_unpin(n);
 	}
-	for (unsigned i = 0; i < b->n; i++)
-		hpx_cache_release(c, b->drop[i]);
+	b->cache = c;
+	drop_all(b);
 }
 
 /*
@@ -431,6 +454,7 @@ int hapax_cache_set_bound(hapax_cache *cache, int64_t bound)
 			if (b.more) {
 				b = (struct batch){.n = 0};
 				pthread_mutex_lock(&t->lock);
+				drain(t, &b);
 			}
 			evict(cache, &b);
 			finish(cache, &b);

@@ -62,7 +62,8 @@ struct hpx_tier {
 	struct hpx_node *pending, **pending_end; /* under the lock: arrivals in order, not yet listed */
 	/* changed under the lock, read by anyone */
 	hpx_u64 bound;
-	hpx_u64 held, weight;                   /* LISTED: how many, and their weight */
+	hpx_u64 held, weight;                   /* LISTED: how many, and their weight, UINT64_MAX if it is more */
+	uint64_t sum, carries;                  /* under the lock: the weight, exactly: sum + carries * 2^64 */
 	hpx_u64 due;                            /* a hint: nothing is due in the wheel before */
 	struct hpx_wheel wheel;                 /* under the lock */
 	hpx_u32 sweeping;                       /* somebody is in maintain() */

@@ -220,6 +220,66 @@ TEST(CF_EV_11_a_smaller_bound_is_reached_in_the_policys_order)
 	}
 }
 
+static int leaving; /* how many more times */
+
+static void leave_some_times(void)
+{
+	if (__atomic_fetch_sub(&leaving, 1, __ATOMIC_RELAXED) > 0)
+		pthread_exit(NULL);
+}
+
+static void destroy_and_leave(struct item *item, void *arg)
+{
+	(void)item;
+	(void)arg;
+	leave_some_times();
+}
+
+static void tell_and_leave(struct removals *r, const hapax_removal *removal)
+{
+	(void)r;
+	(void)removal;
+	leave_some_times();
+}
+
+static void *shrink_and_leave(void *arg)
+{
+	(void)!hapax_cache_set_bound(((struct tier *)arg)->cache, 1);
+	TEST_FAIL("set_bound returned");
+}
+
+/* What the cache let go of together is let go of, though user code of the first of it leaves the thread. */
+TEST(CF_EV_11_PY_DTH_02_user_code_leaves_the_thread_that_lets_go)
+{
+#ifdef __clang__
+	TEST_SKIP("code of clang aborts when a cleanup is unwound");
+#endif
+	for (int form = 0; form < FORMS; form++) {
+		for (int way = 0; way < 4; way += 2) {
+			struct tier t = {0};
+
+			leaving = 0;
+			t.s.item_destroyed = way & 1 ? NULL : destroy_and_leave;
+			t.r.then = way & 1 ? tell_and_leave : NULL;
+			tier_begin(&t, form, test_env_fake(), (hapax_cache_options){.max_entries = 20});
+			for (int i = 0; i < 20; i++) {
+				struct item *it = tier_add(&t, k(i));
+
+				if (form == PUT && !(way & 1))
+					it->on_destroy = destroy_and_leave;
+				hapax_release(it);
+			}
+			leaving = way & 2 ? 5 : 1;
+			test_join(test_thread(shrink_and_leave, &t));
+			leaving = 0;
+			CHECK_EQ(t.s.destroyed, 19);
+			TOLD(&t.r, 0, 0, 0, 0, 19, 0);
+			CHECK_EQ(stats_of(t.cache).retained, 1);
+			tier_end(&t, 1);
+		}
+	}
+}
+
 TEST(CF_EV_11_bounds_that_are_refused)
 {
 	struct tier t = {0}, u = {0}, w = {0};
@@ -302,6 +362,67 @@ TEST(CF_EV_07_a_policy_of_ones_own_is_asked_as_promised)
 			tier_end(&t, g.nodes);
 			CHECK(!g.created); /* destroyed by now, and empty then */
 		}
+	}
+}
+
+/* LRU, whose first add() waits. */
+static struct slow {
+	struct gate gate;
+	int adds;
+} slow;
+
+static void slow_add(void *state, hapax_policy_node *node)
+{
+	if (!__atomic_fetch_add(&slow.adds, 1, __ATOMIC_RELAXED)) {
+		test_event_set(&slow.gate.entered);
+		test_event_wait(&slow.gate.go);
+	}
+	hapax_policy_lru()->add(state, node);
+}
+
+static int weigh_much(const hapax_key *key, void *object, uint64_t *weight, void *ctx)
+{
+	(void)key;
+	(void)object;
+	(void)ctx;
+	*weight = (UINT64_C(1) << 62) - 1;
+	return 0;
+}
+
+static void *fill_first(void *arg)
+{
+	struct tier *t = arg;
+
+	hapax_release(t->form == PUT ? tier_put(t, "first") : got(t->cache, "first"));
+	return NULL;
+}
+
+/* Added while somebody holds the tier's lock, and listed at once by that one: more than 64 bits of weight. */
+TEST(CF_EV_04_a_sum_of_weights_beyond_64_bits)
+{
+	for (int form = 0; form < FORMS; form++) {
+		hapax_policy policy = *hapax_policy_lru();
+		struct tier t = {0};
+		pthread_t thread;
+
+		policy.add = slow_add;
+		slow = (struct slow){.gate = GATE_INIT};
+		tier_begin(&t, form, test_env_fake(), (hapax_cache_options){.max_weight = INT64_MAX,
+				   .weigh = weigh_much, .policy = &policy});
+		thread = test_thread(fill_first, &t);
+		test_event_wait(&slow.gate.entered);
+		for (int i = 0; i < 7; i++)
+			tier_fill(&t, k(i));
+		test_event_set(&slow.gate.go);
+		test_join(thread);
+		CHECK_EQ(stats_of(t.cache).retained, 2);
+		CHECK_EQ(stats_of(t.cache).retained_weight, 2 * ((UINT64_C(1) << 62) - 1));
+		for (int i = 0; i < 9; i++)
+			tier_fill(&t, k(100 + i));
+		CHECK_EQ(stats_of(t.cache).retained, 2);
+		hapax_cache_clear(t.cache);
+		CHECK_EQ(stats_of(t.cache).retained_weight, 0);
+		tier_end(&t, 0);
 	}
 }
 
