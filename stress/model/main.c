@@ -340,7 +340,7 @@ static void plan_scenario(unsigned i)
 			if (!wanted(options.depth, depth))
 				continue;
 			plan.depth = (unsigned)(depth[0] - '0');
-			add(i, KIND_PCT, plan, options.seeds);
+			add(i, KIND_PCT, plan, all && s->flags & MODEL_LONG ? (options.seeds + 9) / 10 : options.seeds);
 		}
 	}
 	if (!weak_only && !all && wanted(mode, "random")) {
@@ -597,7 +597,7 @@ int hpx_model_main(int argc, char **argv)
 		{"scenario", HPX_OPTION_TEXT, &options.scenario, 0, 0, "NAMES", "which, separated by commas; all (default), scenarios, litmus"},
 		{"list", HPX_OPTION_FLAG, &options.list, 0, 0, NULL, "list the scenarios and leave"},
 		{"mode", HPX_OPTION_TEXT, &options.mode, 0, 0, "MODES", "pct, random, races, weak, exhaustive (default: by scenario)"},
-		{"seeds", HPX_OPTION_NUMBER, &options.seeds, 1, 1e12, "N", "runs of a scenario per depth (10000); races, weak: a 40th"},
+		{"seeds", HPX_OPTION_NUMBER, &options.seeds, 1, 1e12, "N", "runs of a scenario per depth (10000; long ones: a tenth); races, weak: a 40th"},
 		{"seed", HPX_OPTION_NUMBER, &options.seed, 0, 1e15, "N", "the first one (1)"},
 		{"depth", HPX_OPTION_TEXT, &options.depth, 0, 0, "LIST", "of PCT (2,3,4)"},
 		{"preemptions", HPX_OPTION_NUMBER, &options.preemptions, 0, 99, "N", "bound of exhaustive search; 99: none"},

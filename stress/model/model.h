@@ -39,6 +39,7 @@ struct model_scenario {
 enum {
 	MODEL_WEAK_ONLY = 1, /* meant for the weak-memory mode (litmus); skipped in the others */
 	MODEL_EXPECT_FAIL = 2, /* a weakened litmus test: some run must fail, otherwise the engine proves nothing */
+	MODEL_LONG = 8, /* its runs are long: a plan of all modes gives PCT a tenth of the seeds */
 	MODEL_IN_TIME = 4, /* judged by what came before what without any order of memory between; not for the weak mode */
 };
 

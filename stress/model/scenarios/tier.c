@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * scenarios/tier.c - what a bounded cache holds itself: admission, eviction, readmission, against each other and against
- * removals and deaths. What time does is in tier_time.c.
+ * scenarios/tier.c - what a bounded cache holds itself: admission, eviction, readmission, against each other and
+ * against removals and deaths. What time does is in tier_time.c.
  */
 #include "model/scenarios/tier.h"
 
@@ -47,7 +47,8 @@ static void remove_0(void *state)
 	struct tier *s = state;
 
 	s->status[0] = hapax_cache_remove(s->k.cache, kit_key(0));
-	MODEL_CHECK(!s->status[0] || s->status[0] == HAPAX_MISS, "hapax_cache_remove: %s", hapax_status_name(s->status[0]));
+	MODEL_CHECK(!s->status[0] || s->status[0] == HAPAX_MISS, "hapax_cache_remove: %s",
+		    hapax_status_name(s->status[0]));
 }
 
 static void release_a(void *state) { tier_let_go_of_a(state); }
@@ -64,10 +65,10 @@ static void full_finish(void *state)
 
 /* ---- eviction and insertion -------------------------------------------------------------------------------------- */
 
-SCENARIO(tier_evict_put, "tier-evict-put", "a put evicts A while another one puts under A's key", struct tier, one_setup,
-	 full_finish, 2, put_1, put_0);
-SCENARIO(tier_evict_get, "tier-evict-get", "a put evicts A, which nobody else holds, while A is asked for", struct tier,
-	 one_setup, full_finish, 2, put_1, get_0);
+TIER_SCENARIO(tier_evict_put, "tier-evict-put", "a put evicts A while another one puts under A's key", struct tier,
+	      one_setup, full_finish, 2, put_1, put_0);
+TIER_SCENARIO(tier_evict_get, "tier-evict-get", "a put evicts A, which nobody else holds, while A is asked for",
+	      struct tier, one_setup, full_finish, 2, put_1, get_0);
 
 static void asks_setup(void *state)
 {
@@ -77,8 +78,8 @@ static void asks_setup(void *state)
 	s->asks = true;
 }
 
-SCENARIO(tier_evict_ask, "tier-evict-ask", "the same; the listener looks for what it is told of", struct tier, asks_setup,
-	 full_finish, 1, put_1, get_0);
+TIER_SCENARIO(tier_evict_ask, "tier-evict-ask", "the same; the listener looks for what it is told of", struct tier,
+	      asks_setup, full_finish, 1, put_1, get_0);
 
 static void three_finish(void *state)
 {
@@ -87,8 +88,8 @@ static void three_finish(void *state)
 }
 
 /* Judged without any call that would make up for what was forgotten. */
-SCENARIO_IN_TIME(tier_settle, "tier-settle", "three arrivals where there is room for one", struct tier, one_setup,
-		 three_finish, 1, put_0, put_1, put_2);
+TIER_IN_TIME(tier_settle, "tier-settle", "three arrivals where there is room for one", struct tier, one_setup,
+	     three_finish, 1, put_0, put_1, put_2);
 
 /* ---- readmission ------------------------------------------------------------------------------------------------- */
 
@@ -114,12 +115,12 @@ static void back_finish(void *state)
 	full_finish(s);
 }
 
-SCENARIO(tier_readmit, "tier-readmit", "a put demotes A, which is held, while a get brings it back", struct tier, held_setup,
-	 back_finish, 2, put_1, get_a);
-SCENARIO(tier_readmit_two, "tier-readmit-two", "the same with two gets", struct tier, held_setup, back_finish, 1, put_1, get_a,
-	 get_a);
-SCENARIO(tier_readmit_exact, "tier-readmit-exact", "the same, hits take the lock", struct tier, held_lru_setup, back_finish, 1,
-	 put_1, get_a, get_a);
+TIER_SCENARIO(tier_readmit, "tier-readmit", "a put demotes A, which is held, while a get brings it back", struct tier,
+	      held_setup, back_finish, 2, put_1, get_a);
+TIER_SCENARIO(tier_readmit_two, "tier-readmit-two", "the same with two gets", struct tier, held_setup, back_finish, 1,
+	      put_1, get_a, get_a);
+TIER_SCENARIO(tier_readmit_exact, "tier-readmit-exact", "the same, hits take the lock", struct tier, held_lru_setup,
+	      back_finish, 1, put_1, get_a, get_a);
 
 static void again_setup(void *state)
 {
@@ -129,8 +130,8 @@ static void again_setup(void *state)
 	tier_put(s, 1); /* A is demoted */
 }
 
-SCENARIO(tier_readmit_again, "tier-readmit-again", "two gets bring A back, which was demoted", struct tier, again_setup,
-	 back_finish, 2, get_a, get_a);
+TIER_SCENARIO(tier_readmit_again, "tier-readmit-again", "two gets bring A back, which was demoted", struct tier,
+	      again_setup, back_finish, 2, get_a, get_a);
 
 static void brought_finish(void *state)
 {
@@ -141,8 +142,8 @@ static void brought_finish(void *state)
 	full_finish(s);
 }
 
-SCENARIO(tier_readmit_death, "tier-readmit-death", "a get brings A back while its last user lets go", struct tier, again_setup,
-	 brought_finish, 2, get_0, release_a);
+TIER_SCENARIO(tier_readmit_death, "tier-readmit-death", "a get brings A back while its last user lets go", struct tier,
+	      again_setup, brought_finish, 2, get_0, release_a);
 
 /* ---- one cause --------------------------------------------------------------------------------------------------- */
 
@@ -151,13 +152,14 @@ static void cause_finish(void *state)
 	struct tier *s = state;
 	hapax_cause cause = s->status[0] ? HAPAX_CAUSE_SIZE : HAPAX_CAUSE_EXPLICIT;
 
-	MODEL_CHECK(tier_told(s, 0) == 1 && s->told[0][cause] == 1, "a removal answered %s, told: %u removed, %u for size",
-		    hapax_status_name(s->status[0]), s->told[0][HAPAX_CAUSE_EXPLICIT], s->told[0][HAPAX_CAUSE_SIZE]);
+	MODEL_CHECK(tier_told(s, 0) == 1 && s->told[0][cause] == 1,
+		    "a removal answered %s, told: %u removed, %u for size", hapax_status_name(s->status[0]),
+		    s->told[0][HAPAX_CAUSE_EXPLICIT], s->told[0][HAPAX_CAUSE_SIZE]);
 	full_finish(s);
 }
 
-SCENARIO(tier_cause, "tier-cause", "A is removed, evicted, and let go of by its user", struct tier, held_setup, cause_finish, 2,
-	 remove_0, put_1, release_a);
+TIER_SCENARIO(tier_cause, "tier-cause", "A is removed, evicted, and let go of by its user", struct tier, held_setup,
+	      cause_finish, 2, remove_0, put_1, release_a);
 
 static void loaded_setup(void *state)
 {
@@ -168,10 +170,10 @@ static void loaded_setup(void *state)
 	kit_unhold(&s->k, 0, s->a);
 }
 
-SCENARIO(tier_cause_loaded, "tier-cause-loaded", "the same, A was loaded in place", struct tier, loaded_setup, cause_finish, 2,
-	 remove_0, put_1, release_a);
-SCENARIO(tier_cause_back, "tier-cause-back", "the same, A was demoted before, and a get brings it back", struct tier,
-	 again_setup, three_finish, 1, get_0, put_0, release_a);
+TIER_SCENARIO(tier_cause_loaded, "tier-cause-loaded", "the same, A was loaded in place", struct tier, loaded_setup,
+	      cause_finish, 2, remove_0, put_1, release_a);
+TIER_SCENARIO(tier_cause_back, "tier-cause-back", "the same, A was demoted before, and a get brings it back",
+	      struct tier, again_setup, three_finish, 1, get_0, put_0, release_a);
 
 /* ---- a claimer and the arrival it overtakes ---------------------------------------------------------------------- */
 
@@ -188,8 +190,8 @@ static void overtaken_finish(void *state)
 	tier_close(s, entries);
 }
 
-SCENARIO_IN_TIME(tier_arrival, "tier-arrival", "an arrival is removed before it is listed; another one comes", struct tier,
-		 empty_setup, overtaken_finish, 2, put_0, remove_0, put_1);
+TIER_IN_TIME(tier_arrival, "tier-arrival", "an arrival is removed before it is listed; another one comes", struct tier,
+	     empty_setup, overtaken_finish, 2, put_0, remove_0, put_1);
 
 static void over_finish(void *state)
 {
@@ -197,8 +199,8 @@ static void over_finish(void *state)
 	tier_close(state, 2);
 }
 
-SCENARIO_IN_TIME(tier_replace, "tier-replace", "two puts under a key that is held, and one under another", struct tier,
-		 two_setup, over_finish, 1, put_0, put_0, put_1);
+TIER_IN_TIME(tier_replace, "tier-replace", "two puts under a key that is held, and one under another", struct tier,
+	     two_setup, over_finish, 1, put_0, put_0, put_1);
 
 /* ---- clear, bounds, ends ----------------------------------------------------------------------------------------- */
 
@@ -214,7 +216,8 @@ static void clear_finish(void *state)
 	tier_close(s, entries);
 }
 
-SCENARIO(tier_clear, "tier-clear", "clear against a put over A", struct tier, two_setup, clear_finish, 2, clear, put_0);
+TIER_SCENARIO(tier_clear, "tier-clear", "clear against a put over A", struct tier, two_setup, clear_finish, 2, clear,
+	      put_0);
 
 static void any_finish(void *state)
 {
@@ -222,8 +225,8 @@ static void any_finish(void *state)
 	tier_close(state, hapax_cache_size(((struct tier *)state)->k.cache));
 }
 
-SCENARIO(tier_clear_evict, "tier-clear-evict", "clear against an eviction and a release", struct tier, held_setup, any_finish, 1,
-	 clear, put_1, release_a);
+TIER_SCENARIO(tier_clear_evict, "tier-clear-evict", "clear against an eviction and a release", struct tier, held_setup,
+	      any_finish, 1, clear, put_1, release_a);
 
 /* B replaces A; the scenario holds both. */
 static void replace_a(void *state)
@@ -255,8 +258,8 @@ static void replaced_finish(void *state)
 	tier_close(s, 0);
 }
 
-SCENARIO(tier_clear_replace, "tier-clear-replace", "clear against a replacement of A", struct tier, replaced_setup,
-	 replaced_finish, 2, clear, replace_a);
+TIER_SCENARIO(tier_clear_replace, "tier-clear-replace", "clear against a replacement of A", struct tier, replaced_setup,
+	      replaced_finish, 2, clear, replace_a);
 
 static void bound_1(void *state)
 {
@@ -266,8 +269,8 @@ static void bound_1(void *state)
 	MODEL_CHECK(!status, "hapax_cache_set_bound: %s", hapax_status_name(status));
 }
 
-SCENARIO_IN_TIME(tier_bound, "tier-bound", "a smaller bound against a put; a third thread gets", struct tier, two_setup,
-		 full_finish, 1, bound_1, put_2, get_1);
+TIER_IN_TIME(tier_bound, "tier-bound", "a smaller bound against a put; a third thread gets", struct tier, two_setup,
+	     full_finish, 1, bound_1, put_2, get_1);
 
 static void recorded_setup(void *state) { open_with(state, 1, hapax_policy_tinylfu(), 1, false); }
 
@@ -277,8 +280,8 @@ static void recorded_finish(void *state)
 	tier_close(state, hapax_cache_size(((struct tier *)state)->k.cache));
 }
 
-SCENARIO(tier_recorded, "tier-recorded", "hits are recorded while what they hit is evicted", struct tier, recorded_setup,
-	 recorded_finish, 1, put_1, peek_0, peek_0);
+TIER_SCENARIO(tier_recorded, "tier-recorded", "hits are recorded while what they hit is evicted", struct tier,
+	      recorded_setup, recorded_finish, 1, put_1, peek_0, peek_0);
 
 static void destroy(void *state)
 {
@@ -294,13 +297,14 @@ static void destroyed_finish(void *state)
 	struct tier *s = state;
 
 	MODEL_CHECK(s->k.leaks <= 1, "%u leaks of one object", s->k.leaks);
-	MODEL_CHECK(tier_told(s, 1) == 1 && s->told[1][HAPAX_CAUSE_CLOSED] == 1, "what was retained to the end left %u times",
-		    tier_told(s, 1));
+	MODEL_CHECK(tier_told(s, 1) == 1 && s->told[1][HAPAX_CAUSE_CLOSED] == 1,
+		    "what was retained to the end left %u times", tier_told(s, 1));
 	/* a death that the end of the cache overtook is not told of */
-	MODEL_CHECK(tier_told(s, 0) <= 1 && s->told[0][HAPAX_CAUSE_CLOSED] + s->told[0][HAPAX_CAUSE_SIZE] == tier_told(s, 0),
+	MODEL_CHECK(tier_told(s, 0) <= 1 &&
+			    s->told[0][HAPAX_CAUSE_CLOSED] + s->told[0][HAPAX_CAUSE_SIZE] == tier_told(s, 0),
 		    "what died meanwhile was told of %u times", tier_told(s, 0));
 	kit_end_env(&s->k);
 }
 
-SCENARIO(tier_destroy, "tier-destroy", "the cache ends while a demoted object dies", struct tier, again_setup, destroyed_finish,
-	 2, destroy, release_a);
+TIER_SCENARIO(tier_destroy, "tier-destroy", "the cache ends while a demoted object dies", struct tier, again_setup,
+	      destroyed_finish, 2, destroy, release_a);

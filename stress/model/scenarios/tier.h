@@ -11,6 +11,10 @@
 
 #include "model/scenarios/kit.h"
 
+/* Their runs are long, and there are many of them. */
+#define TIER_SCENARIO(...) SCENARIO_FLAGS(MODEL_LONG, __VA_ARGS__)
+#define TIER_IN_TIME(...) SCENARIO_FLAGS(MODEL_LONG | MODEL_IN_TIME, __VA_ARGS__)
+
 enum { TIER_CAUSES = 6, TIER_TTL = 100 /* ns */ };
 
 struct tier {

@@ -24,7 +24,8 @@ static int removed(const hapax_removal *removal, void *ctx)
 	if (item) {
 		kit_read(&item->word);
 		MODEL_CHECK(item->kit == &s->k && item->id && item->id <= s->k.last, "told of what nobody made");
-		MODEL_CHECK(!s->k.life[item->id].destroyed, "told of object %u after its destructor had begun", item->id);
+		MODEL_CHECK(!s->k.life[item->id].destroyed, "told of object %u after its destructor had begun",
+			    item->id);
 		MODEL_CHECK(item->key == key, "told of object %u under a key that is not its own", item->id);
 		s->cause[item->id] = removal->cause;
 		MODEL_CHECK(!s->of[item->id]++ || s->again, "told twice of object %u", item->id);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * scenarios/tier_time.c - entries whose time is over: found by a sweep or by whoever meets them, against writes, removals and
- * deaths; timers against all of these. The clock stands still but for the thread that lets it pass.
+ * scenarios/tier_time.c - entries whose time is over: found by a sweep or by whoever meets them, against writes,
+ * removals and deaths; timers against all of these. The clock stands still but for the thread that lets it pass.
  */
 #include "model/scenarios/tier.h"
 
@@ -41,7 +41,8 @@ static void remove_0(void *state)
 	struct tier *s = state;
 
 	s->status[0] = hapax_cache_remove(s->k.cache, kit_key(0));
-	MODEL_CHECK(!s->status[0] || s->status[0] == HAPAX_MISS, "hapax_cache_remove: %s", hapax_status_name(s->status[0]));
+	MODEL_CHECK(!s->status[0] || s->status[0] == HAPAX_MISS, "hapax_cache_remove: %s",
+		    hapax_status_name(s->status[0]));
 }
 
 /* Object 1 is A, written first: nobody is given it after its end. */
@@ -50,7 +51,8 @@ static void look(struct tier *s, bool load)
 	uint64_t now = model_now();
 	struct item *item = load ? kit_get(&s->k, 0) : kit_peek(&s->k, 0);
 
-	MODEL_CHECK(!item || item->id != 1 || s->longer || now - s->begun < TIER_TTL, "an object was given out after its end");
+	MODEL_CHECK(!item || item->id != 1 || s->longer || now - s->begun < TIER_TTL,
+		    "an object was given out after its end");
 	if (item)
 		kit_give(&s->k, 0, item);
 }
@@ -65,12 +67,13 @@ static void newer_finish(void *state)
 
 	MODEL_CHECK(hapax_cache_contains(s->k.cache, kit_key(0)) == 1, "what was written in time is gone");
 	MODEL_CHECK(tier_told(s, 0) == 1, "one value was written over or expired, %u were told of", tier_told(s, 0));
-	MODEL_CHECK(s->told[0][HAPAX_CAUSE_REPLACED] + s->told[0][HAPAX_CAUSE_EXPIRED] == 1, "told of with another cause");
+	MODEL_CHECK(s->told[0][HAPAX_CAUSE_REPLACED] + s->told[0][HAPAX_CAUSE_EXPIRED] == 1,
+		    "told of with another cause");
 	tier_close(s, hapax_cache_size(s->k.cache));
 }
 
-SCENARIO(expire_put, "expire-put", "A expires while another is put; a third thread looks", struct tier, one_setup, newer_finish,
-	 1, sweep, put_0, peek_0);
+TIER_SCENARIO(expire_put, "expire-put", "A expires while another is put; a third thread looks", struct tier, one_setup,
+	      newer_finish, 1, sweep, put_0, peek_0);
 
 /* The get came in time, or loaded. */
 static void expired_finish(void *state)
@@ -84,10 +87,10 @@ static void expired_finish(void *state)
 	tier_close(s, entries);
 }
 
-SCENARIO(expire_get, "expire-get", "A is found to be over by a sweep and by a get, which loads", struct tier, one_setup,
-	 expired_finish, 2, sweep, get_0);
-SCENARIO(expire_get_two, "expire-get-two", "A is found to be over by a sweep and by two gets", struct tier, one_setup,
-	 expired_finish, 1, sweep, get_0, get_0);
+TIER_SCENARIO(expire_get, "expire-get", "A is found to be over by a sweep and by a get, which loads", struct tier,
+	      one_setup, expired_finish, 2, sweep, get_0);
+TIER_SCENARIO(expire_get_two, "expire-get-two", "A is found to be over by a sweep and by two gets", struct tier,
+	      one_setup, expired_finish, 1, sweep, get_0, get_0);
 
 /* ---- writing the same object again ------------------------------------------------------------------------------- */
 
@@ -96,7 +99,8 @@ static void touch_0(void *state)
 	struct tier *s = state;
 
 	s->status[0] = hapax_cache_touch(s->k.cache, kit_key(0));
-	MODEL_CHECK(!s->status[0] || s->status[0] == HAPAX_MISS, "hapax_cache_touch: %s", hapax_status_name(s->status[0]));
+	MODEL_CHECK(!s->status[0] || s->status[0] == HAPAX_MISS, "hapax_cache_touch: %s",
+		    hapax_status_name(s->status[0]));
 }
 
 static void longer_setup(void *state)
@@ -126,10 +130,10 @@ static void touched_finish(void *state)
 	tier_close(s, (size_t)there);
 }
 
-SCENARIO(expire_touch, "expire-touch", "A expires while it is written anew", struct tier, one_setup, touched_finish, 2, sweep,
-	 touch_0);
-SCENARIO(expire_touch_look, "expire-touch-look", "the same, where a look finds that its time is over", struct tier, longer_setup,
-	 touched_finish, 2, later_look, touch_0);
+TIER_SCENARIO(expire_touch, "expire-touch", "A expires while it is written anew", struct tier, one_setup,
+	      touched_finish, 2, sweep, touch_0);
+TIER_SCENARIO(expire_touch_look, "expire-touch-look", "the same, where a look finds that its time is over", struct tier,
+	      longer_setup, touched_finish, 2, later_look, touch_0);
 
 static void put_a(void *state)
 {
@@ -157,7 +161,8 @@ static void same_finish(void *state)
 	tier_close(s, 1);
 }
 
-SCENARIO(expire_same, "expire-same", "A expires while it is put again", struct tier, again_setup, same_finish, 2, sweep, put_a);
+TIER_SCENARIO(expire_same, "expire-same", "A expires while it is put again", struct tier, again_setup, same_finish, 2,
+	      sweep, put_a);
 
 /* ---- deaths, timers ---------------------------------------------------------------------------------------------- */
 
@@ -170,10 +175,10 @@ static void one_end_finish(void *state)
 	tier_close(s, hapax_cache_size(s->k.cache));
 }
 
-SCENARIO(expire_death, "expire-death", "A expires while its last user lets go, and a third thread looks", struct tier, weak_setup,
-	 one_end_finish, 2, sweep, release_a, peek_0);
-SCENARIO(expire_death_put, "expire-death-put", "the same while timers are set and taken back", struct tier, weak_setup,
-	 one_end_finish, 1, sweep, release_a, put_1);
+TIER_SCENARIO(expire_death, "expire-death", "A expires while its last user lets go, and a third thread looks",
+	      struct tier, weak_setup, one_end_finish, 2, sweep, release_a, peek_0);
+TIER_SCENARIO(expire_death_put, "expire-death-put", "the same while timers are set and taken back", struct tier,
+	      weak_setup, one_end_finish, 1, sweep, release_a, put_1);
 
 static void removed_finish(void *state)
 {
@@ -186,8 +191,8 @@ static void removed_finish(void *state)
 	tier_close(s, 1);
 }
 
-SCENARIO(expire_remove, "expire-remove", "the timer of A is fired and detached, and another one is set", struct tier, one_setup,
-	 removed_finish, 2, sweep, remove_0, put_1);
+TIER_SCENARIO(expire_remove, "expire-remove", "the timer of A is fired and detached, and another one is set",
+	      struct tier, one_setup, removed_finish, 2, sweep, remove_0, put_1);
 
 static void sweep_once(void *state)
 {
@@ -219,10 +224,10 @@ static void settled_finish(void *state)
 
 static void fresh_setup(void *state) { open_with(state, 1, 1, false); }
 
-SCENARIO_IN_TIME(expire_settle, "expire-settle", "a sweep while one arrives; there is room for one", struct tier, full_setup,
-		 settled_finish, 2, sweep_once, put_1);
-SCENARIO_IN_TIME(deadline_settle, "deadline-settle", "a timer is set again while one arrives; there is room for one", struct tier,
-		 fresh_setup, settled_finish, 2, deadline_0, put_1);
+TIER_IN_TIME(expire_settle, "expire-settle", "a sweep while one arrives; there is room for one", struct tier,
+	     full_setup, settled_finish, 2, sweep_once, put_1);
+TIER_IN_TIME(deadline_settle, "deadline-settle", "a timer is set again while one arrives; there is room for one",
+	     struct tier, fresh_setup, settled_finish, 2, deadline_0, put_1);
 
 static void half_setup(void *state)
 {
@@ -241,8 +246,8 @@ static void over_finish(void *state)
 	tier_close(s, 1);
 }
 
-SCENARIO(expire_sweeps, "expire-sweeps", "two sweeps and a put, which does a little of it", struct tier, half_setup, over_finish,
-	 2, sweep_once, sweep_once, put_1);
+TIER_SCENARIO(expire_sweeps, "expire-sweeps", "two sweeps and a put, which does a little of it", struct tier,
+	      half_setup, over_finish, 2, sweep_once, sweep_once, put_1);
 
 /* ---- retention in time ------------------------------------------------------------------------------------------- */
 
@@ -262,14 +267,16 @@ static void idle_finish(void *state)
 	struct tier *s = state;
 	hapax_cache_stats stats = tier_stats(s);
 
-	MODEL_CHECK(s->told[0][HAPAX_CAUSE_COLLECTED] == tier_told(s, 0), "what was let go of for its time left otherwise");
+	MODEL_CHECK(s->told[0][HAPAX_CAUSE_COLLECTED] == tier_told(s, 0),
+		    "what was let go of for its time left otherwise");
 	MODEL_CHECK(stats.size_now == stats.retained, "nobody holds what is present, neither does the cache");
 	tier_close(s, stats.size_now);
 }
 
-SCENARIO(lapse_get, "lapse-get", "A is let go of for its time while it is asked for", struct tier, idle_setup, idle_finish, 2, sweep,
-	 get_0);
-SCENARIO(lapse_get_two, "lapse-get-two", "the same with two gets", struct tier, idle_setup, idle_finish, 1, sweep, get_0, get_0);
+TIER_SCENARIO(lapse_get, "lapse-get", "A is let go of for its time while it is asked for", struct tier, idle_setup,
+	      idle_finish, 2, sweep, get_0);
+TIER_SCENARIO(lapse_get_two, "lapse-get-two", "the same with two gets", struct tier, idle_setup, idle_finish, 1, sweep,
+	      get_0, get_0);
 
 /* ---- negative results -------------------------------------------------------------------------------------------- */
 
@@ -317,8 +324,8 @@ static void value_finish(void *state)
 	tier_close(s, 1);
 }
 
-SCENARIO(negative_put, "negative-put", "that there is no value is remembered, while one is put", struct tier, negative_setup,
-	 value_finish, 2, ask_0, put_0, ask_0);
+TIER_SCENARIO(negative_put, "negative-put", "that there is no value is remembered, while one is put", struct tier,
+	      negative_setup, value_finish, 2, ask_0, put_0, ask_0);
 
 /* ---- refreshing -------------------------------------------------------------------------------------------------- */
 
@@ -351,7 +358,8 @@ static void fresh_finish(void *state)
 
 	while (hapax_cache_maintain(s->k.cache))
 		;
-	MODEL_CHECK(hapax_cache_contains(s->k.cache, kit_key(0)) == 1, "a key that was refreshed and written is absent");
+	MODEL_CHECK(hapax_cache_contains(s->k.cache, kit_key(0)) == 1,
+		    "a key that was refreshed and written is absent");
 	MODEL_CHECK(s->of[1] == 1 && s->cause[1] == HAPAX_CAUSE_REPLACED, "A was told of %u times, cause %d", s->of[1],
 		    (int)s->cause[1]);
 	tier_close(s, hapax_cache_size(s->k.cache));
@@ -366,10 +374,10 @@ static void present_0(void *state)
 	kit_give(&s->k, 0, item);
 }
 
-SCENARIO(refresh_look, "refresh-look", "A is reloaded; a third thread always finds the key", struct tier, refresh_setup,
-	 fresh_finish, 1, refresh_0, refresh_0, present_0);
-SCENARIO(refresh_put, "refresh-put", "A is reloaded while another is put", struct tier, refresh_setup, fresh_finish, 2, refresh_0,
-	 put_0);
+TIER_SCENARIO(refresh_look, "refresh-look", "A is reloaded; a third thread always finds the key", struct tier,
+	      refresh_setup, fresh_finish, 1, refresh_0, refresh_0, present_0);
+TIER_SCENARIO(refresh_put, "refresh-put", "A is reloaded while another is put", struct tier, refresh_setup,
+	      fresh_finish, 2, refresh_0, put_0);
 
 static void refresh_removed_finish(void *state)
 {
@@ -384,5 +392,5 @@ static void refresh_removed_finish(void *state)
 	tier_close(s, entries);
 }
 
-SCENARIO(refresh_remove, "refresh-remove", "A is reloaded while it is removed", struct tier, refresh_setup,
-	 refresh_removed_finish, 2, refresh_0, remove_0);
+TIER_SCENARIO(refresh_remove, "refresh-remove", "A is reloaded while it is removed", struct tier, refresh_setup,
+	      refresh_removed_finish, 2, refresh_0, remove_0);
