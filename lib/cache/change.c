@@ -448,38 +448,46 @@ static int begin(struct putting *p, struct hpx_stay *stay)
 	return rc ? rc : check_object(p->cache, p->object);
 }
 
+/* What a put found: its object held, in a managed cache its node pinned. Given up also when user code leaves the thread. */
+struct there {
+	hapax_cache *cache;
+	struct hpx_object *object;
+	struct hpx_node *node;
+};
+
+static void there_end(struct there *there)
+{
+	struct there had = *there;
+
+	there->node = NULL;
+	there->object = NULL;
+	if (had.node)
+		hpx_node_unpin(had.node);
+	if (had.object)
+		hpx_cache_release(had.cache, had.object);
+}
+
 static int put(struct putting *p)
 {
 	hapax_cache *c = p->cache;
-	struct hpx_object *found;
-	struct hpx_node *n;
-	bool same;
 	int rc;
 
 	do {
-		found = present(p, &n);
-		same = found == p->object;
+		__attribute__((cleanup(there_end))) struct there there = {.cache = c};
+
+		there.object = present(p, &there.node);
 		rc = HAPAX_MISS;
-		if (same) {
-			rc = rewrite(p, n);
-		} else if (!(found && c->exclusive)) {
-			rc = ask(p, n);
-			if (n)
-				hpx_node_unpin(n);
-			n = NULL;
-			if (found)
-				hpx_cache_release(c, found);
-			found = NULL;
+		if (there.object == p->object) {
+			rc = rewrite(p, there.node);
+		} else if (!(there.object && c->exclusive)) {
+			rc = ask(p, there.node);
+			there_end(&there);
 			if (!rc)
-				rc = install(p, HPX_PUT_REPLACE, &found);
+				rc = install(p, HPX_PUT_REPLACE, &there.object);
 			hpx_terms_drop(c, &p->terms);
-			if (rc == HAPAX_MISS && found == p->object) /* taken meanwhile, by the same object */
+			if (rc == HAPAX_MISS && there.object == p->object) /* taken meanwhile, by the same object */
 				rc = HPX_FLIGHT_AGAIN;
 		}
-		if (n)
-			hpx_node_unpin(n);
-		if (found)
-			hpx_cache_release(c, found);
 		if (rc == HAPAX_MISS)
 			rc = HAPAX_EBUSY;
 	} while (rc == HPX_FLIGHT_AGAIN);
