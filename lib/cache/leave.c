@@ -106,7 +106,7 @@ void hpx_cache_left(hapax_cache *c, void *e, struct hpx_object *o, hapax_cause c
 	hpx_read_unlock();
 	if (flags & HPX_NODE_RETAINED && hpx_tier_take(c, n))
 		hpx_cache_release(c, o); /* the cache's; the caller has its own */
-	if ((cause == HAPAX_CAUSE_EXPLICIT || cause == HAPAX_CAUSE_REPLACED) && ended(c, n))
+	if (cause != HAPAX_CAUSE_EXPIRED && ended(c, n)) /* also by the end of the cache */
 		cause = HAPAX_CAUSE_EXPIRED;
 	if (!(flags & HPX_NODE_NEGATIVE))
 		count_cause(c, cause);

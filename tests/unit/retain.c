@@ -350,6 +350,7 @@ TEST(CX_KEY_05_borrowed_keys_of_what_is_held)
 			if (present(t.cache, names[i]))
 				hapax_release(tier_put(&t, names[i])); /* one more stored key */
 		CHECK_EQ(t.r.by_cause[HAPAX_CAUSE_EXPLICIT], 0);
+		tier_settle(&t);
 		tier_close(&t, hapax_cache_size(t.cache));
 		hapax_testing_drain(t.env);
 		CHECK_EQ(released, 300 + (int)t.r.by_cause[HAPAX_CAUSE_REPLACED]);

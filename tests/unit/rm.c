@@ -283,6 +283,31 @@ TEST(CF_RM_03_expired_comes_before_what_the_caller_did)
 	}
 }
 
+/* Nobody has looked at it since: the end of the cache is not why it left. */
+TEST(CF_RM_03_expired_comes_before_the_end_of_the_cache)
+{
+	for (int form = 0; form < FORMS; form++) {
+		for (int close = 0; close < 2; close++) {
+			struct tier t = {.loose = true};
+			int id;
+
+			tier_begin(&t, form, test_env_fake(), (hapax_cache_options){.max_entries = 5, .ttl_ns = 1000});
+			id = tier_fill(&t, "old");
+			fake_clock_advance(999);
+			tier_fill(&t, "young");
+			fake_clock_advance(1);
+			if (close)
+				hapax_cache_close(t.cache);
+			t.r.cache = NULL;
+			hapax_cache_destroy(t.cache);
+			TOLD(&t.r, 0, 0, 0, 1, 0, 1);
+			for (size_t i = 0; i < 2; i++)
+				CHECK((t.r.all[i].id == id) == (t.r.all[i].cause == HAPAX_CAUSE_EXPIRED));
+			tier_gone(&t);
+		}
+	}
+}
+
 TEST(CF_RM_03_dead_comes_before_everything)
 {
 	for (int form = 0; form < FORMS; form++) {
