@@ -383,6 +383,8 @@ static int judge(struct hpx_load *l, int result)
 	if (!rc && l->cache->tier) {
 		rc = hpx_terms_get(l->cache, l->call->key, l->object, NULL, NULL, &l->terms);
 		l->terms.load_us = l->spent_us;
+		if (rc) /* it was produced, and is never installed */
+			hpx_cache_unused(l->cache, l->call->key, l->object, l->terms.weight, HAPAX_CAUSE_EXPLICIT);
 	}
 	return rc;
 }
