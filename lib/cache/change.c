@@ -448,7 +448,7 @@ static int begin(struct putting *p, struct hpx_stay *stay)
 	return rc ? rc : check_object(p->cache, p->object);
 }
 
-/* What a put found: its object held, in a managed cache its node pinned; given up also if user code leaves the thread. */
+/* What a put found: the object held, its node pinned if there is one; given up also if user code leaves the thread. */
 struct there {
 	hapax_cache *cache;
 	struct hpx_object *object;

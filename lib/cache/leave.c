@@ -44,6 +44,14 @@ void hpx_entry_finish(hapax_cache *c, void *e)
 		hpx_record_finish(e);
 }
 
+/* Whoever accounted for the entry is through with it, or user code has left its thread. */
+static void through(struct hpx_node **n)
+{
+	if (!(*n)->cache->exclusive)
+		hpx_node_unpin(*n);
+}
+#define LEAVING __attribute__((cleanup(through))) struct hpx_node
+
 /* ---- telling ----------------------------------------------------------------------------------------------------- */
 
 static void tell(hapax_cache *c, const hapax_key *key, void *object, uint64_t weight, hapax_cause cause)
@@ -90,7 +98,6 @@ static bool ended(hapax_cache *c, struct hpx_node *n)
 
 void hpx_cache_left(hapax_cache *c, void *e, struct hpx_object *o, hapax_cause cause)
 {
-	struct hpx_node *n;
 	hapax_key key;
 	uint32_t flags;
 
@@ -98,7 +105,7 @@ void hpx_cache_left(hapax_cache *c, void *e, struct hpx_object *o, hapax_cause c
 		count_cause(c, cause);
 		return;
 	}
-	n = hpx_node_of(c, e);
+	LEAVING *n = hpx_node_of(c, e);
 	/* order: NODE.FLAGS acq_rel; LEFT: against RETAINED, one of the two sees the other */
 	flags = hpx_or_acq_rel(&n->flags, HPX_NODE_LEFT);
 	hpx_read_lock();
@@ -112,8 +119,6 @@ void hpx_cache_left(hapax_cache *c, void *e, struct hpx_object *o, hapax_cause c
 		count_cause(c, cause);
 	key = hpx_table_key(c->table, e);
 	tell(c, &key, flags & HPX_NODE_NEGATIVE ? NULL : hpx_payload(o), hpx_node_weight(n), cause);
-	if (!c->exclusive)
-		hpx_node_unpin(n);
 }
 
 /* ---- claimed by death -------------------------------------------------------------------------------------------- */
@@ -121,9 +126,9 @@ void hpx_cache_left(hapax_cache *c, void *e, struct hpx_object *o, hapax_cause c
 /* The note of a death: outside sections, the dead object's memory is still there, and the cache (a call of it is ours). */
 static void run_note(struct hpx_note *note)
 {
-	struct hpx_node *n = HPX_CONTAINER_OF(note, struct hpx_node, note);
-	hapax_cache *c = n->cache;
+	hapax_cache *c = HPX_CONTAINER_OF(note, struct hpx_node, note)->cache;
 	HPX_CACHE_STAY stay = {.cache = c, .saved_errno = errno};
+	LEAVING *n = HPX_CONTAINER_OF(note, struct hpx_node, note);
 	/* order: NODE.FLAGS relaxed; its own death wrote them last */
 	uint32_t flags = hpx_load_relaxed(&n->flags);
 	hapax_key key = hpx_table_key(c->table, n->entry);
@@ -135,8 +140,6 @@ static void run_note(struct hpx_note *note)
 		cause = HAPAX_CAUSE_SIZE;
 	tell(c, &key, cause == HAPAX_CAUSE_COLLECTED || flags & HPX_NODE_NEGATIVE ? NULL : hpx_payload(hpx_node_object(n)),
 	     hpx_node_weight(n), cause);
-	if (!c->exclusive)
-		hpx_node_unpin(n);
 }
 
 void hpx_leave_dead(hapax_cache *c, void *e, uint64_t before)
