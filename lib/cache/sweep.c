@@ -142,7 +142,7 @@ static void fire(hapax_cache *c, struct hpx_timer *timer)
 	struct hpx_timer *same = timer;
 	struct hpx_object *o = NULL;
 	struct hpx_node *n;
-	bool pinned = false;
+	bool pinned = false, gone = false;
 	void *e;
 
 	hpx_read_lock();
@@ -157,13 +157,16 @@ static void fire(hapax_cache *c, struct hpx_timer *timer)
 	if (o && !hpx_take(o))
 		o = NULL;
 	pinned = o && hpx_node_pin(n);
-	if (!pinned)
+	/* order: TABLE.GONE relaxed; a hint: who claimed it sees to the timer, unless that thread was lost in a fork */
+	gone = pinned && hpx_load_relaxed(hpx_word(e)) & HPX_W_GONE;
+	if (!pinned || gone)
 		hpx_cas_acq_rel(&n->timer, &same, NULL); /* order: TIMER.CLOSE acq_rel; nobody finds it any more */
 	hpx_read_unlock();
 	if (pinned) {
 		HPX_STOP("sweep.chosen");
-		attend(c, n, o);
-		if (!set_again(c, n, timer))
+		if (!gone)
+			attend(c, n, o);
+		if (gone || !set_again(c, n, timer))
 			retire(c->env, timer);
 		hpx_node_unpin(n);
 	} else {
