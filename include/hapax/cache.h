@@ -258,6 +258,7 @@ typedef struct hapax_put_options {
 /* put with values of its own. The cache's `expire` callback is not asked when ttl_ns is given. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_put_with(hapax_cache *cache, hapax_key key, void *object,
 						    const hapax_put_options *options);
+/* What is present is used by it, as by a get: for bounds and idle time. It is no hit, and reloads nothing. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_get_or_put(hapax_cache *cache, hapax_key key, void *object, void **out,
 						      bool *inserted);
 HAPAX_API int hapax_cache_remove(hapax_cache *cache, hapax_key key);

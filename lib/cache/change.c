@@ -525,8 +525,7 @@ int hapax_cache_put(hapax_cache *cache, hapax_key key, void *object)
 int hapax_cache_get_or_put(hapax_cache *cache, hapax_key key, void *object, void **out, bool *inserted)
 {
 	HPX_CACHE_STAY stay = {.cache = NULL};
-	struct hpx_object *found = NULL;
-	struct hpx_node *n;
+	__attribute__((cleanup(there_end))) struct there there = {.cache = cache};
 	struct putting p;
 	int rc;
 
@@ -541,14 +540,15 @@ int hapax_cache_get_or_put(hapax_cache *cache, hapax_key key, void *object, void
 	if (rc)
 		return rc;
 	do {
-		found = present(&p, &n);
-		if (n)
-			hpx_node_unpin(n);
+		there_end(&there);
+		there.object = present(&p, &there.node);
+		if (there.node)
+			hpx_node_used(cache, there.node, there.object);
 		rc = HAPAX_MISS;
-		if (!found) {
+		if (!there.object) {
 			rc = ask(&p, NULL);
 			if (!rc)
-				rc = install(&p, HPX_PUT_ABSENT, &found);
+				rc = install(&p, HPX_PUT_ABSENT, &there.object);
 			hpx_terms_drop(cache, &p.terms);
 		}
 	} while (rc == HPX_FLIGHT_AGAIN);
@@ -557,8 +557,9 @@ int hapax_cache_get_or_put(hapax_cache *cache, hapax_key key, void *object, void
 		*out = object;
 		if (inserted)
 			*inserted = true;
-	} else if (found) {
-		*out = hpx_payload(found);
+	} else if (there.object) {
+		*out = hpx_payload(there.object);
+		there.object = NULL; /* the caller's */
 		rc = 0;
 	}
 	return rc;

@@ -217,6 +217,8 @@ static inline __attribute__((always_inline)) bool hpx_tier_hit(hapax_cache *c, v
  * waited for: HAPAX_MISS instead.
  */
 int hpx_tier_attend(hapax_cache *c, void *e, struct hpx_object **o, bool hit, struct hpx_call *call);
+/* Present, pinned and held: it was used, though no get hit it. Outside sections and locks. */
+void hpx_node_used(hapax_cache *c, struct hpx_node *n, struct hpx_object *o);
 
 /*
  * Outside sections; returns inside one. The valid present entry of the key with its object held, or NULL with *e as

@@ -299,6 +299,37 @@ static int read_expiry(hapax_cache *c, struct hpx_node *n, struct hpx_object *o,
 	return rc;
 }
 
+/* The idle time begins again, the policy hears of it, and what had been let go of is held again. */
+static void use(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, uint32_t flags, uint64_t now)
+{
+	struct hpx_tier *t = c->tier;
+
+	if (t->idle_ns != HPX_NEVER)
+		hpx_store_relaxed(&n->used, now);
+	if (t->retains && !(flags & HPX_NODE_RETAINED)) {
+		hpx_cache_count(c, HPX_CACHE_DEMOTED_HITS, 1);
+		if (!t->timed || now < hpx_node_lapse(t, n))
+			hpx_tier_admit(c, n, o);
+		if (hpx_load_relaxed(&n->flags) & HPX_NODE_RETAINED) {
+			hpx_cache_count(c, HPX_CACHE_READMISSIONS, 1);
+			if (t->timers)
+				start_timer(c, n, NULL);
+		}
+		hpx_tier_settle(c);
+	} else if (t->exact) {
+		hpx_tier_used(c, n);
+	} else if (t->touch_max && __atomic_load_n(&n->policy.touched, __ATOMIC_RELAXED) < t->touch_max) {
+		/* order: NODE.TOUCH relaxed; a hint for the policy */
+		__atomic_fetch_add(&n->policy.touched, 1, __ATOMIC_RELAXED);
+	}
+}
+
+void hpx_node_used(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
+{
+	/* order: NODE.FLAGS relaxed; as in attend */
+	use(c, n, o, hpx_load_relaxed(&n->flags), c->tier->timed ? hpx_tier_now(c) : 0);
+}
+
 static int attend(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, bool hit, struct hpx_call *call,
 		  struct hpx_object **fresh)
 {
@@ -326,24 +357,7 @@ static int attend(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, bool
 		if (rc || *fresh)
 			return rc;
 	}
-	if (t->idle_ns != HPX_NEVER)
-		hpx_store_relaxed(&n->used, now);
-	if (t->retains && !(flags & HPX_NODE_RETAINED)) {
-		hpx_cache_count(c, HPX_CACHE_DEMOTED_HITS, 1);
-		if (!t->timed || now < hpx_node_lapse(t, n))
-			hpx_tier_admit(c, n, o);
-		if (hpx_load_relaxed(&n->flags) & HPX_NODE_RETAINED) {
-			hpx_cache_count(c, HPX_CACHE_READMISSIONS, 1);
-			if (t->timers)
-				start_timer(c, n, NULL);
-		}
-		hpx_tier_settle(c);
-	} else if (t->exact) {
-		hpx_tier_used(c, n);
-	} else if (t->touch_max && __atomic_load_n(&n->policy.touched, __ATOMIC_RELAXED) < t->touch_max) {
-		/* order: NODE.TOUCH relaxed; a hint for the policy */
-		__atomic_fetch_add(&n->policy.touched, 1, __ATOMIC_RELAXED);
-	}
+	use(c, n, o, flags, now);
 	if (t->expire && hit)
 		rc = read_expiry(c, n, o, now);
 	return rc;
