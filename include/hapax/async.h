@@ -22,7 +22,8 @@ typedef void (*hapax_done_fn)(int status, void *object, hapax_load_error *error,
 
 /*
  * A get that never waits. Present: done() runs at once. Absent: joins the load in flight or starts one: with the cache's `start`, or
- * else its loader, in the executor (hapax_cache_options; without one where refreshes run). Returns 0: done() has been or will
+ * else its loader, in the executor (hapax_cache_options; without one where refreshes run), or on the thread of a get of the key
+ * that may wait for ever, if that comes before the executor does. Returns 0: done() has been or will
  * be called once, at the latest when the cache is closed. Otherwise it is never called:
  * HAPAX_ENULL, HAPAX_EOPTSIZE, HAPAX_EFLAGS, HAPAX_EOPTION, key errors, HAPAX_ECLOSED, HAPAX_ENOLOADER, HAPAX_ENOMEM,
  * HAPAX_EGARBAGE, HAPAX_ETHREAD. `options` (may be NULL): load, make, arg; no deadline, refuse or error.

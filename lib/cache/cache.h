@@ -156,6 +156,7 @@ struct hpx_call {
 	struct hpx_object *refused; /* held: what was present and will not do */
 	bool wants_error;
 	bool missed, waited; /* already counted */
+	const void *looked;  /* the last entry whose load was looked for in the queue (token.c) */
 	struct hpx_error_box *box;
 	struct hpx_outcome outcome; /* of the last wait or load; what is left in it at the end is disposed of */
 };

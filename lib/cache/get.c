@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 
+#include "cache/load.h"
 #include "cache/request.h"
 #include "cache/tier.h"
 #include "table/lookup.h"
@@ -194,6 +195,19 @@ static int join(struct hpx_call *call, void *e, struct hpx_object **out)
 
 	if (call->sink)
 		return hpx_request_join(call, e);
+	/* order: -> ASYNC.LIST acquire; a hint: is anything queued? */
+	if (call->deadline == HAPAX_FOREVER && call->looked != e && hpx_load_acquire(&call->cache->async.loads.next)) {
+		struct hapax_load *t;
+
+		call->looked = e;
+		hpx_read_unlock();
+		t = hpx_token_steal(call, e);
+		if (!t)
+			return HPX_FLIGHT_AGAIN;
+		hpx_call_missed(call);
+		hpx_call_waited(call);
+		return hpx_token_run(t, call, out);
+	}
 	if (call->wants_error && !call->box) {
 		hpx_read_unlock();
 		call->box = hpx_error_box_new(call->cache->env);

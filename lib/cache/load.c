@@ -154,12 +154,13 @@ static void count_end(struct hpx_load *l, unsigned how)
 /* Counts the time of the load. By a clock that went back it took none. */
 static void count_time(struct hpx_load *l)
 {
-	uint64_t now;
+	uint64_t now, spent;
 
 	if (!timed(l->cache))
 		return;
 	now = hpx_env_now_coarse(l->cache->env);
-	l->spent_us = now > l->begun ? (uint32_t)((now - l->begun) / 1000) : 0;
+	spent = now > l->begun ? (now - l->begun) / 1000 : 0;
+	l->spent_us = spent < UINT32_MAX ? (uint32_t)spent : UINT32_MAX;
 	if (!l->part)
 		hpx_cache_count(l->cache, HPX_CACHE_NS, now > l->begun ? now - l->begun : 0);
 }

@@ -43,6 +43,10 @@ void hpx_cache_drop_error(hapax_cache *c, hapax_load_error *error);
 
 /* token.c: a load that does not run on this thread: as hpx_cache_load(). */
 int hpx_token_load(struct hpx_call *call, struct hpx_object **out);
+/* The load of `e` if it is a task that nobody has begun, claimed; NULL: none. Its memory may be another load's by now. */
+struct hapax_load *hpx_token_steal(struct hpx_call *call, const void *e);
+/* Runs it on this thread, for the call: as hpx_cache_load(). */
+int hpx_token_run(struct hapax_load *t, struct hpx_call *call, struct hpx_object **out);
 /* The call's start() gets a token whose end is that of the reload, and may have been when this returns. Else 0: an error. */
 int hpx_token_reload(struct hpx_call *call, struct hpx_reload *reload);
 

@@ -284,7 +284,7 @@ static bool came_meanwhile(struct hpx_tier *t)
 
 void hpx_tier_unlocked(hapax_cache *c)
 {
-	if (c->tier->retains && came_meanwhile(c->tier))
+	if (came_meanwhile(c->tier))
 		hpx_tier_settle(c);
 }
 

@@ -292,6 +292,51 @@ static void task(hapax_cache *c, void *arg, bool run)
 		hpx_cache_release(c, l.object);
 }
 
+/*
+ * A get that would wait for a task: it may be the task's own queue that waits for the get, when a loader runs in the
+ * library's thread, or nobody runs the queue. So who may wait for ever takes what has not begun and runs it.
+ */
+struct hapax_load *hpx_token_steal(struct hpx_call *call, const void *e)
+{
+	struct hpx_async *a = &call->cache->async;
+	struct hapax_load *t = NULL;
+	struct hpx_member *m;
+
+	pthread_mutex_lock(&a->lock);
+	for (m = hpx_load_relaxed(&a->loads.next); m; m = hpx_load_relaxed(&m->next)) { /* order: ASYNC.LIST relaxed; under the lock */
+		t = HPX_CONTAINER_OF(m, struct hapax_load, member);
+		if (!t->reload && t->load.entry == e && t->hash == call->hash && (t->fn || t->make) && claim(t))
+			break;
+		t = NULL;
+	}
+	if (t)
+		hpx_member_remove(&t->member);
+	pthread_mutex_unlock(&a->lock);
+	return t;
+}
+
+int hpx_token_run(struct hapax_load *t, struct hpx_call *call, struct hpx_object **out)
+{
+	__attribute__((cleanup(hpx_call_end))) struct hpx_call own = {.cache = NULL};
+	__attribute__((cleanup(hpx_load_left))) struct hpx_load l = t->load;
+	hapax_key key = hpx_table_key(l.cache->table, l.entry);
+	int status;
+
+	own = call_of(t, &key);
+	own.wants_error = call->wants_error;
+	l.call = &own;
+	drop(t);
+	status = hpx_load_run(&l);
+	if (!status)
+		*out = l.object;
+	call->outcome.status = status;
+	if (status == HAPAX_ELOADER) {
+		call->outcome.error = own.outcome.error;
+		own.outcome.error = (hapax_load_error){.code = 0};
+	}
+	return status;
+}
+
 /* An asynchronous get's. HPX_CALL_PENDING, or an error and the request is the call's again. */
 static int run_task(struct hapax_load *t, struct hpx_call *call, struct hpx_request *own)
 {
