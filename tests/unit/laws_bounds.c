@@ -281,7 +281,7 @@ TEST(CF_EV_04_what_weighs_nothing_beside_what_weighs)
 			struct tier t = {0};
 			hapax_put_options zero = {HAPAX_PUT_OPTIONS_INIT, .weight = HAPAX_ZERO}, ten = {HAPAX_PUT_OPTIONS_INIT, .weight = 10};
 			struct item *it;
-			char name[8];
+			char name[16];
 
 			tier_begin(&t, form, test_env_fake(), (hapax_cache_options){.max_weight = 50, .weigh = weigh_by_name,
 					   .policy = policy_of(p)});
@@ -336,7 +336,7 @@ TEST(CF_EV_04_weights_of_two_to_the_sixty_second_less_one)
 		CHECK_EQ(t.r.n, 0);
 		CHECK_EQ(stats_of(t.cache).retained_weight, 2 * huge);
 		for (int i = 3; i < 40; i++) {
-			char name[8];
+			char name[16];
 
 			snprintf(name, sizeof(name), "h%d", i);
 			tier_fill(&t, name);
