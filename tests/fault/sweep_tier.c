@@ -167,12 +167,12 @@ static void got_made(struct world *w, int status)
 	hapax_release(left);
 	if (status == HAPAX_ENOMEM) {
 		CHECK(!present(w->making, "new"));
-		checked(w, 2, 0);
+		checked(w, 2, w->result); /* what was made and could not be installed was told of, once */
 		return;
 	}
 	CHECK_EQ(status, HAPAX_OK);
 	CHECK_PTR(present(w->making, "new"), w->out);
-	checked(w, 3, 0);
+	checked(w, 3, w->result);
 }
 
 SWEEP(hapax_cache_get, managed, .nomem = true, .errors_change = true, .prepare = manage_ready, .call = get_made,
