@@ -74,7 +74,7 @@
 	X(EXPIRED_GIVEN, "a value is handed out at the very instant of its end", \
 	  "model-pct:expire-get,expire-put") \
 	X(EXPIRY_UNCHECKED, "an expired entry is taken out though it has been written anew meanwhile", \
-	  "model-pct:expire-same,expire-touch") \
+	  "model-pct:expire-touch-look") \
 	X(TIMER_EARLY, "a timer is freed without a grace period", \
 	  "model-pct:expire-death model-races:expire-death") \
 	X(DEFERRED_TWICE, "deferred deaths are taken by a load and a store: two threads may run them", \
