@@ -13,6 +13,8 @@ struct expiry {
 	char key[16];
 };
 
+static pthread_mutex_t noting = PTHREAD_MUTEX_INITIALIZER;
+
 static int expire(hapax_expire_event event, const hapax_key *key, void *object, uint64_t *ttl_ns, void *ctx)
 {
 	struct expiry *x = ctx;
@@ -22,10 +24,12 @@ static int expire(hapax_expire_event event, const hapax_key *key, void *object, 
 	__atomic_fetch_add(&x->calls[event], 1, __ATOMIC_RELAXED);
 	if (x->fails & 1 << event)
 		return 12;
+	pthread_mutex_lock(&noting); /* hits on several threads ask at once */
 	x->told[event] = *ttl_ns;
 	x->object = object;
 	memset(x->key, 0, sizeof(x->key));
 	memcpy(x->key, key->data, key->size < 15 ? key->size : 15);
+	pthread_mutex_unlock(&noting);
 	if (x->gives[event])
 		*ttl_ns = x->gives[event];
 	return 0;

@@ -252,7 +252,8 @@ TEST(CF_EV_06_CF_LD_01_no_room_and_a_slow_loader)
 			CHECK_EQ(s.hits + s.misses, ASKERS * ROUNDS * 2);
 			CHECK_EQ(s.retained, 0);
 			CHECK_EQ(s.loads, loads_of(&r.t.s));
-			CHECK_EQ(s.misses - s.waits, s.loads); /* each miss loads or waits */
+			/* each miss loads or waits, or finds that what it was about to join has ended */
+			CHECK(s.misses >= s.waits + s.loads);
 			CHECK_EQ(r.t.s.destroyed, s.loads);
 			TOLD(&r.t.r, 0, 0, 0, 0, (int)s.loads, 0);
 			tier_end(&r.t, 0);

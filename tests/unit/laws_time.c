@@ -87,7 +87,8 @@ static bool meets(struct boundary *b, int way)
 	case GET_ASYNC:
 		b->done = 0;
 		CHECK_EQ(hapax_cache_get_async(c, key, NULL, is_done, b), HAPAX_OK);
-		CHECK_EQ(run_tasks(&b->f.x), b->done ? 0 : 1);
+		rc = b->done ? 0 : 1;
+		CHECK_EQ(run_tasks(&b->f.x), rc);
 		CHECK_EQ(b->done, 1);
 		CHECK_EQ(b->status, HAPAX_OK);
 		out = b->object;
