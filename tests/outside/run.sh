@@ -3,7 +3,7 @@
 # run.sh SOURCE BUILD [RUNS]: installs, builds a program of somebody else's against the installed library for
 # ThreadSanitizer (G12). Its own races are reported, with its own functions; without them nothing is.
 set -eu
-source=$(cd "$1" && pwd) build=$(cd "$2" && pwd) runs=${3:-20}
+source=$(cd "$1" && pwd) build=$(cd "$2" && pwd) runs=${3:-8}
 here=$source/tests/outside
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
