@@ -231,7 +231,7 @@ TEST(a_scan_leaves_what_is_asked_for_often)
 		bed_get(&b, k, 1);
 	for (unsigned k = 0; k < 400; k++)
 		kept += !!b.key[k].node;
-	CHECK(kept >= 390);
+	CHECK(kept >= 350); /* by recency alone it would be none */
 	bed_end(&b);
 }
 
