@@ -235,22 +235,20 @@ uint64_t hpx_wheel_next(const struct hpx_wheel *w)
 {
 	const struct hpx_timer *first, *t;
 	unsigned level, looks = 0;
-	uint64_t due;
+	uint64_t due, open = w->open ? w->open_due : UINT64_MAX; /* turned back, the open list may be later than a slot */
 
-	if (w->open)
-		return w->open_due;
 	if (!w->levels)
-		return UINT64_MAX;
+		return open;
 	level = (unsigned)__builtin_ctz(w->levels);
 	t = first = w->slots[level * WIDTH + (unsigned)__builtin_ctzll(w->bits[level])];
 	due = first->due;
 	while ((t = t->next) != first) {
 		if (++looks == LOOKS)
-			return slot_begin(due, level);
+			return slot_begin(due, level) < open ? slot_begin(due, level) : open;
 		if (t->due < due)
 			due = t->due;
 	}
-	return due;
+	return due < open ? due : open;
 }
 
 /* ---- cancelling ---------------------------------------------------------------------------------------------------- */
