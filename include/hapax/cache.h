@@ -112,8 +112,9 @@ typedef struct hapax_removal {
  */
 typedef int (*hapax_removal_fn)(const hapax_removal *removal, void *ctx);
 
-/* The weight of a value, asked once when it is installed, outside locks. 0: it weighs nothing and is never let go of for
- * size. Weights from 2^62 on, or a return value other than 0, refuse the value: HAPAX_EWEIGHT, HAPAX_ECALLBACK. */
+/* The weight of a value, asked when it is installed (again if another call came in between), outside locks. 0: it weighs
+ * nothing and is never let go of for size. Weights from 2^62 on, or a return value other than 0, refuse the value:
+ * HAPAX_EWEIGHT, HAPAX_ECALLBACK. */
 typedef int (*hapax_weigh_fn)(const hapax_key *key, void *object, uint64_t *weight, void *ctx);
 
 typedef enum hapax_expire_event { HAPAX_EXPIRE_CREATE = 0, HAPAX_EXPIRE_UPDATE = 1, HAPAX_EXPIRE_READ = 2 } hapax_expire_event;

@@ -30,7 +30,8 @@ typedef struct hapax_allocator {
 	void *ctx;
 } hapax_allocator;
 
-/* Monotonic nanoseconds. Called from any thread; must be thread-safe, must not call hapax. */
+/* Monotonic nanoseconds. Called from any thread, also inside read sections and under the housekeeping lock of a cache with
+ * time options; must be thread-safe, must not block, must not call hapax. */
 typedef struct hapax_clock {
 	uint64_t (*now)(void *ctx);
 	void *ctx;

@@ -5,6 +5,7 @@
  * Every entry that was installed leaves once: whoever sets GONE in its word accounts for it. A load that is met on the
  * way is fenced by the same bit, and is its loader's to finish.
  */
+#include "cache/install.h"
 #include "cache/reload.h"
 #include "cache/tier.h"
 
@@ -180,9 +181,9 @@ int hapax_cache_pop(hapax_cache *cache, hapax_key key, void **out)
 }
 
 /*
- * In a section: 0: it was taken out. A load is fenced; when it has just been committed its object is taken now. HPX_FLIGHT_AGAIN: another
- * one was put over exactly this one before it could be claimed. That needed it to be there, so it came before the clear, and
- * what came of it goes as well: it stands in the same place of the order.
+ * In a section: 0: it was taken out. A load is fenced; when it has just been committed its object is taken now.
+ * HPX_FLIGHT_AGAIN: another one was put over exactly this one before it could be claimed. That needed it to be there, so it
+ * came before the clear, and what came of it goes as well: it stands in the same place of the order.
  */
 static int clear_one(hapax_cache *c, void *e, uint32_t era, struct hpx_object **o)
 {
@@ -250,7 +251,6 @@ struct putting {
 static void displaced(void *e, uint64_t word, void *ctx)
 {
 	struct putting *p = ctx;
-
 	hapax_cache *c = p->cache;
 	struct hpx_object *o;
 	struct hpx_node *n;
@@ -293,17 +293,6 @@ static void say_goodbye(struct putting *p)
 	p->replaced = 0;
 }
 
-static int check_object(hapax_cache *c, struct hpx_object *o)
-{
-	struct hpx_class *class = hpx_class_of(o);
-
-	if (class->env != c->env)
-		return HAPAX_EFOREIGN;
-	if (c->type && class->type != c->type)
-		return HAPAX_ETYPE;
-	return class->type->flags & HAPAX_TYPE_NOT_WEAK ? HAPAX_ENOTWEAK : 0;
-}
-
 static int prepare(struct putting *p)
 {
 	hapax_cache *c = p->cache;
@@ -324,7 +313,7 @@ static int prepare(struct putting *p)
 	return rc;
 }
 
-/* What user code and memory have to say, before anything is changed; asked once, however often the put is tried. */
+/* What user code and memory have to say, before anything is changed; again if what was found has changed meanwhile. */
 static int ask(struct putting *p, struct hpx_node *old)
 {
 	return hpx_terms_get(p->cache, p->key, p->object, old, p->given, &p->terms);
@@ -445,7 +434,7 @@ static int begin(struct putting *p, struct hpx_stay *stay)
 		rc = hpx_table_hash(p->cache->table, p->key, &p->hash);
 	if (!rc && hpx_compute_inside(&p->cache->computes, &p->cache->keys, p->hash, p->key))
 		rc = HAPAX_EDEADLK;
-	return rc ? rc : check_object(p->cache, p->object);
+	return rc ? rc : hpx_cache_check_object(p->cache, p->object);
 }
 
 /* What a put found: the object held, its node pinned if there is one; given up also if user code leaves the thread. */

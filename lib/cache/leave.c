@@ -111,7 +111,7 @@ void hpx_cache_left(hapax_cache *c, void *e, struct hpx_object *o, hapax_cause c
 	hpx_read_lock();
 	hpx_timer_detach(c, n);
 	hpx_read_unlock();
-	if (flags & HPX_NODE_RETAINED && hpx_tier_take(c, n))
+	if (flags & HPX_NODE_RETAINED && hpx_tier_take(c, n, HPX_NEVER))
 		hpx_cache_release(c, o); /* the cache's; the caller has its own */
 	if (cause != HAPAX_CAUSE_EXPIRED && ended(c, n)) /* also by the end of the cache */
 		cause = HAPAX_CAUSE_EXPIRED;

@@ -316,22 +316,24 @@ static void settle_after(hapax_cache *c, const struct batch *b)
 		hpx_tier_settle(c);
 }
 
-bool hpx_tier_take(hapax_cache *c, struct hpx_node *n)
+bool hpx_tier_take(hapax_cache *c, struct hpx_node *n, uint64_t lapsed_at)
 {
 	struct hpx_tier *t = c->tier;
 	struct batch b;
-	bool taken;
+	bool listed, taken;
 
 	do {
 		b = (struct batch){.n = 0};
 		pthread_mutex_lock(&t->lock);
 		drain(t, &b);
 		/* order: NODE.FLAGS relaxed; under the lock */
-		taken = hpx_load_relaxed(&n->flags) & HPX_NODE_LISTED;
+		listed = hpx_load_relaxed(&n->flags) & HPX_NODE_LISTED;
+		/* written again meanwhile, which happens under the lock, it stays */
+		taken = listed && (lapsed_at == HPX_NEVER || lapsed_at >= hpx_node_lapse(t, n));
 		if (taken)
 			unlist(t, n, true, 0);
 		finish(c, &b);
-	} while (!taken && b.more);
+	} while (!listed && b.more);
 	settle_after(c, &b);
 	return taken;
 }

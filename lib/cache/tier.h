@@ -87,8 +87,9 @@ void hpx_tier_recorded(hapax_cache *c);
 void hpx_tier_settle(hapax_cache *c);
 /* The lock was taken for something else, and given up: what arrived meanwhile is seen to. Outside sections and locks. */
 void hpx_tier_unlocked(hapax_cache *c);
-/* Takes a node out if the cache holds its object: true: that reference is the caller's now. Takes the lock. */
-bool hpx_tier_take(hapax_cache *c, struct hpx_node *n);
+/* Takes a node out if the cache holds its object: true: that reference is the caller's now. Takes the lock. `lapsed_at` other
+ * than HPX_NEVER: only if its retention has ended by then. */
+bool hpx_tier_take(hapax_cache *c, struct hpx_node *n, uint64_t lapsed_at);
 /* `fresh`, published and pinned, was written over `old`, which was claimed: it takes its place in the tier. False: not, admit it. */
 bool hpx_tier_replace(hapax_cache *c, struct hpx_node *old, struct hpx_node *fresh, struct hpx_object *o);
 /* The policy hears of a use: a hit of an exact one, a write of the same object. Takes the lock. */

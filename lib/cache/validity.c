@@ -276,10 +276,10 @@ void hpx_node_expire(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 		hpx_tier_unlocked(c);
 }
 
-/* Retention has ended: the cache lets go. */
+/* Retention has ended, unless it has just begun again: the cache lets go. */
 void hpx_tier_lapse(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 {
-	if (!hpx_tier_take(c, n))
+	if (!hpx_tier_take(c, n, hpx_tier_now(c)))
 		return;
 	hpx_cache_count(c, HPX_CACHE_DEMOTIONS, 1);
 	hpx_cache_release(c, o);

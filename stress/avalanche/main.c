@@ -110,22 +110,6 @@ static void table(const hpx_storm *storm, FILE *to)
 	row_count(to, "  not told", storm->not_told);
 }
 
-static void add_count(json_object *object, const char *name, uint64_t value)
-{
-	json_object_object_add(object, name, json_object_new_uint64(value));
-}
-
-static json_object *latency_json(const hpx_histogram *latency)
-{
-	json_object *object = json_object_new_object();
-
-	add_count(object, "p50", hpx_histogram_at(latency, 0.5));
-	add_count(object, "p99", hpx_histogram_at(latency, 0.99));
-	add_count(object, "p999", hpx_histogram_at(latency, 0.999));
-	add_count(object, "max", latency->max);
-	return object;
-}
-
 static json_object *storm_json(const hpx_storm *storm)
 {
 	json_object *object = json_object_new_object();
@@ -133,27 +117,27 @@ static json_object *storm_json(const hpx_storm *storm)
 	unsigned used = HPX_STORM_SLOTS;
 
 	json_object_object_add(object, "jitter", json_object_new_double(storm->order.jitter));
-	add_count(object, "requests", storm->requests);
-	add_count(object, "loads", storm->loads);
-	add_count(object, "hot_loads", storm->hot_loads);
+	hpx_json_count(object, "requests", storm->requests);
+	hpx_json_count(object, "loads", storm->loads);
+	hpx_json_count(object, "hot_loads", storm->hot_loads);
 	json_object_object_add(object, "loads_per_hot_key",
 			       json_object_new_double((double)storm->hot_loads / (double)storm->order.hot));
-	add_count(object, "hot_loads_most", storm->hot_most);
-	add_count(object, "loads_most", storm->most);
-	add_count(object, "first_hot_load_ns", storm->first_ns);
-	add_count(object, "last_hot_load_ns", storm->last_ns);
-	add_count(object, "longest_call_ns", storm->latency.max);
-	add_count(object, "longest_call_cpu_ns", storm->longest_cpu_ns);
-	json_object_object_add(object, "latency_ns", latency_json(&storm->latency));
-	json_object_object_add(object, "latency_without_load_ns", latency_json(&storm->hits));
-	add_count(object, "installed", storm->installed);
-	add_count(object, "notified_expired", storm->told[HAPAX_CAUSE_EXPIRED]);
-	add_count(object, "notified_closed", storm->told[HAPAX_CAUSE_CLOSED]);
-	add_count(object, "notified_twice", storm->told_twice);
-	add_count(object, "not_notified", storm->not_told);
-	add_count(object, "first_generation_expired", storm->first_expired);
-	add_count(object, "peak_loads_in_slot", peak(storm));
-	add_count(object, "slot_ms", HPX_STORM_SLOT_MS);
+	hpx_json_count(object, "hot_loads_most", storm->hot_most);
+	hpx_json_count(object, "loads_most", storm->most);
+	hpx_json_count(object, "first_hot_load_ns", storm->first_ns);
+	hpx_json_count(object, "last_hot_load_ns", storm->last_ns);
+	hpx_json_count(object, "longest_call_ns", storm->latency.max);
+	hpx_json_count(object, "longest_call_cpu_ns", storm->longest_cpu_ns);
+	json_object_object_add(object, "latency_ns", hpx_latency_json(&storm->latency));
+	json_object_object_add(object, "latency_without_load_ns", hpx_latency_json(&storm->hits));
+	hpx_json_count(object, "installed", storm->installed);
+	hpx_json_count(object, "notified_expired", storm->told[HAPAX_CAUSE_EXPIRED]);
+	hpx_json_count(object, "notified_closed", storm->told[HAPAX_CAUSE_CLOSED]);
+	hpx_json_count(object, "notified_twice", storm->told_twice);
+	hpx_json_count(object, "not_notified", storm->not_told);
+	hpx_json_count(object, "first_generation_expired", storm->first_expired);
+	hpx_json_count(object, "peak_loads_in_slot", peak(storm));
+	hpx_json_count(object, "slot_ms", HPX_STORM_SLOT_MS);
 	while (used && !storm->slots[used - 1])
 		used--;
 	for (unsigned i = 0; i < used; i++)
@@ -171,14 +155,14 @@ static int write_json(const hpx_storm *storms, const struct settings *settings, 
 
 	json_object_object_add(object, "command", json_object_new_string("avalanche"));
 	json_object_object_add(object, "version", json_object_new_string(hapax_version()));
-	add_count(object, "seed", settings->seed);
-	add_count(object, "threads", settings->threads);
+	hpx_json_count(object, "seed", settings->seed);
+	hpx_json_count(object, "threads", settings->threads);
 	json_object_object_add(object, "seconds", json_object_new_double(storms[0].seconds + storms[1].seconds));
 	json_object_object_add(object, "ok", json_object_new_boolean(ok));
-	add_count(object, "entries", settings->entries);
-	add_count(object, "hot_keys", settings->hot);
-	add_count(object, "ttl_ns", settings->ttl_ms * HAPAX_MILLISECOND);
-	add_count(object, "load_ns", settings->load_us * 1000);
+	hpx_json_count(object, "entries", settings->entries);
+	hpx_json_count(object, "hot_keys", settings->hot);
+	hpx_json_count(object, "ttl_ns", settings->ttl_ms * HAPAX_MILLISECOND);
+	hpx_json_count(object, "load_ns", settings->load_us * 1000);
 	for (unsigned i = 0; i < STORMS; i++) {
 		json_object_array_add(array, storm_json(&storms[i]));
 		for (unsigned k = 0; k < storms[i].broken_used; k++)

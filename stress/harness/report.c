@@ -158,19 +158,19 @@ void hpx_report_table(const hpx_result *result, FILE *to)
 
 /* --- JSON --- */
 
-static void add_count(json_object *object, const char *name, uint64_t value)
+void hpx_json_count(json_object *object, const char *name, uint64_t value)
 {
 	json_object_object_add(object, name, json_object_new_uint64(value));
 }
 
-static json_object *latency_json(const hpx_histogram *latency)
+json_object *hpx_latency_json(const hpx_histogram *latency)
 {
 	json_object *object = json_object_new_object();
 
-	add_count(object, "p50", hpx_histogram_at(latency, 0.5));
-	add_count(object, "p99", hpx_histogram_at(latency, 0.99));
-	add_count(object, "p999", hpx_histogram_at(latency, 0.999));
-	add_count(object, "max", latency->max);
+	hpx_json_count(object, "p50", hpx_histogram_at(latency, 0.5));
+	hpx_json_count(object, "p99", hpx_histogram_at(latency, 0.99));
+	hpx_json_count(object, "p999", hpx_histogram_at(latency, 0.999));
+	hpx_json_count(object, "max", latency->max);
 	return object;
 }
 
@@ -183,7 +183,7 @@ static json_object *errors_json(const hpx_result *result)
 		char number[16];
 
 		snprintf(number, sizeof(number), "%d", result->errors[i].error);
-		add_count(object, name ? name : number, result->errors[i].count);
+		hpx_json_count(object, name ? name : number, result->errors[i].count);
 	}
 	return object;
 }
@@ -204,31 +204,31 @@ int hpx_report_json(const hpx_result *result, const char *path)
 
 	json_object_object_add(object, "command", json_object_new_string(result->command));
 	json_object_object_add(object, "version", json_object_new_string(hapax_version()));
-	add_count(object, "seed", result->seed);
-	add_count(object, "threads", result->threads);
+	hpx_json_count(object, "seed", result->seed);
+	hpx_json_count(object, "threads", result->threads);
 	json_object_object_add(object, "seconds", json_object_new_double(result->seconds));
 	json_object_object_add(object, "ok", json_object_new_boolean(!result->broken_used));
 	json_object_object_add(object, "interrupted", json_object_new_boolean(result->interrupted));
-	add_count(object, "requests", result->requests);
-	add_count(object, "hits", result->hits);
-	add_count(object, "loads", result->loads);
-	add_count(object, "load_errors", result->load_errors);
+	hpx_json_count(object, "requests", result->requests);
+	hpx_json_count(object, "hits", result->hits);
+	hpx_json_count(object, "loads", result->loads);
+	hpx_json_count(object, "load_errors", result->load_errors);
 	json_object_object_add(object, "load_errors_by_errno", errors_json(result));
-	add_count(object, "lives", result->lives);
+	hpx_json_count(object, "lives", result->lives);
 	json_object_object_add(object, "loads_per_life", json_object_new_double(loads_per_life(result)));
-	add_count(object, "overlapping_lives", result->overlapping_lives);
-	add_count(object, "wrong_values", result->wrong_values);
-	add_count(object, "born", result->env.objects_born);
-	add_count(object, "destroyed", result->env.objects_destroyed);
-	add_count(object, "freed", result->env.objects_freed);
-	add_count(object, "leaked", leaked(result));
-	add_count(object, "garbage_peak_bytes", result->env.garbage_peak_bytes);
-	add_count(object, "garbage_bound_bytes", result->env.garbage_bound_bytes);
-	add_count(object, "garbage_waits", result->env.garbage_waits);
-	add_count(object, "grace_periods", result->env.grace_periods);
-	json_object_object_add(object, "latency_ns", latency_json(&result->latency));
+	hpx_json_count(object, "overlapping_lives", result->overlapping_lives);
+	hpx_json_count(object, "wrong_values", result->wrong_values);
+	hpx_json_count(object, "born", result->env.objects_born);
+	hpx_json_count(object, "destroyed", result->env.objects_destroyed);
+	hpx_json_count(object, "freed", result->env.objects_freed);
+	hpx_json_count(object, "leaked", leaked(result));
+	hpx_json_count(object, "garbage_peak_bytes", result->env.garbage_peak_bytes);
+	hpx_json_count(object, "garbage_bound_bytes", result->env.garbage_bound_bytes);
+	hpx_json_count(object, "garbage_waits", result->env.garbage_waits);
+	hpx_json_count(object, "grace_periods", result->env.grace_periods);
+	json_object_object_add(object, "latency_ns", hpx_latency_json(&result->latency));
 	for (unsigned i = 0; i < result->notes_used; i++)
-		add_count(object, result->notes[i].field, result->notes[i].value);
+		hpx_json_count(object, result->notes[i].field, result->notes[i].value);
 	json_object_object_add(object, "broken", broken_json(result));
 	if (result->repeat[0])
 		json_object_object_add(object, "repeat", json_object_new_string(result->repeat));

@@ -11,6 +11,10 @@
 
 struct json_object;
 
+/* Percentiles of a histogram; the caller's. */
+struct json_object *hpx_latency_json(const hpx_histogram *latency);
+void hpx_json_count(struct json_object *object, const char *name, uint64_t value);
+
 void hpx_report_table(const hpx_result *result, FILE *to);
 
 /* Returns 0, or HPX_EXIT_INPUT after a message. */
