@@ -9,9 +9,16 @@
 #include <hapax/object.h>
 #include <hapax/weak.h>
 #include <hapax/table.h>
+#include <hapax/finalizer.h>
+#include <hapax/bound.h>
+#include <hapax/weak_map.h>
+#include <hapax/intern.h>
 #include <hapax/policy.h>
 #include <hapax/cache.h>
 #include <hapax/compute.h>
 #include <hapax/async.h>
+#include <hapax/memo.h>
+#include <hapax/leak.h>
+#include <hapax/auto.h>
 
 #endif

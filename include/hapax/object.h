@@ -71,6 +71,19 @@ HAPAX_API void hapax_release(void *object);
 /* The strong count now: a hint under concurrency, exact at rest; 0 once dead. Thread: any that holds the object. */
 HAPAX_API uint64_t hapax_count(const void *object);
 
+/*
+ * A foreign resource (a FILE, a handle of another library) as an object: `close` (may be NULL) gets `pointer` once, when the
+ * object dies. Its payload is a struct hapax_box. When the call fails the resource stays the caller's.
+ * Owns, thread, section, blocks: as hapax_new. Fails: HAPAX_ENULL (out), HAPAX_ENOMEM, HAPAX_EGARBAGE.
+ */
+typedef struct hapax_box {
+	void *pointer;
+	void (*close)(void *pointer);
+} hapax_box;
+HAPAX_API HAPAX_MUST_CHECK int hapax_box_new(hapax_env *env, void *pointer, void (*close)(void *pointer), void **out);
+/* The type of boxes, for caches that hold them. Static, valid for ever. */
+HAPAX_API const hapax_type *hapax_box_type(void);
+
 /* The object's type; needs a reference or a callback in progress. */
 HAPAX_API const hapax_type *hapax_type_of(const void *object);
 

@@ -11,6 +11,7 @@
 #include <hapax/base.h>
 #include <hapax/object.h>
 #include <hapax/status.h>
+#include <hapax/table.h>
 
 HAPAX_BEGIN_DECLS
 
@@ -75,6 +76,42 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_with_live(hapax_weak *weak, int (*fn)(void 
  * each table entry other than the one it was created for. 0 for types without weak references.
  */
 HAPAX_API uint64_t hapax_weak_count(const void *object);
+
+/* ---- handles as values: identity, keys, listing ------------------------------------------------------------------ */
+
+/*
+ * Equality of handles. While their object is alive two handles of it are equal, with callback or without; handles of
+ * different objects are not. A dead handle equals only itself (all callback-less handles of one object are one record,
+ * and so the same handle); a live one never equals a dead one. NULL equals NULL only.
+ * Thread: any. Section: either. Blocks: no.
+ */
+HAPAX_API bool hapax_weak_equal(hapax_weak *a, hapax_weak *b);
+
+/* A hash that equal handles share and that never changes, neither at death nor after it. NULL: 0. */
+HAPAX_API uint64_t hapax_weak_hash(hapax_weak *weak);
+
+/*
+ * A total order of handles for sorted containers: below 0, 0, above 0. By the object they were made for, alive or dead, so
+ * it never changes; 0 for all handles of one object (std::owner_less is the model). NULL comes first.
+ */
+HAPAX_API int hapax_weak_compare(hapax_weak *a, hapax_weak *b);
+
+/*
+ * Hash and equality for tables and caches that are keyed by handles: a key is the bytes of a handle's pointer,
+ * HAPAX_KEY_OF(handle) with `hapax_weak *handle`. A lookup by any handle of a live object finds the entry; after death
+ * only the stored handle itself does. The handle under which something was put is the owner's to keep until the entry has
+ * been removed or replaced.
+ */
+HAPAX_API hapax_key_ops hapax_weak_keys(void);
+
+/*
+ * Lists an object's handles: those with a callback, newest registration first, then one for all the callback-less. Stores
+ * up to `capacity` of them, each owned by the caller (hapax_weak_drop), and in *count how many there are (more than
+ * `capacity`: not all were stored). As with hapax_weak_dup() a listed registration lives on until this handle is dropped,
+ * too. What is registered or dropped meanwhile may be listed or not. The caller holds `object`.
+ * Thread: any. Section: outside. Blocks: no. Needs no memory. Fails: HAPAX_ENULL (handles NULL with a capacity above 0).
+ */
+HAPAX_API HAPAX_MUST_CHECK int hapax_weak_list(void *object, hapax_weak **handles, size_t capacity, size_t *count);
 
 HAPAX_END_DECLS
 
