@@ -43,7 +43,8 @@ enum {
 	HAPAX_TAG_USER = 256
 };
 
-/* One argument: `size` bytes at `data`; NULL: the bytes of `value`. Make it with the functions below. */
+/* One argument: `size` bytes at `data`; NULL: the 8 bytes of `value`, or none (never with HAPAX_TAG_BYTES and _STRING). Make it with
+ * the functions below; the calls refuse anything else with HAPAX_EKEY. */
 typedef struct hapax_arg {
 	const void *data;
 	size_t size;
@@ -55,12 +56,13 @@ typedef struct hapax_arg {
 	} value;
 } hapax_arg;
 
+/* NULL with a size above 0 is an argument that is refused. */
 static inline hapax_arg hapax_arg_bytes(const void *data, size_t size, uint32_t tag)
 {
 	hapax_arg arg;
 
 	arg.data = data ? data : size ? NULL : "";
-	arg.size = size;
+	arg.size = data || !size ? size : SIZE_MAX;
 	arg.tag = tag;
 	arg.value.u = 0;
 	return arg;

@@ -14,6 +14,7 @@ LOWER = {
     "policy": ["base"],
     "expiry": ["base"],
     "cache": ["base", "reclaim", "object", "table", "flight", "policy", "expiry"],
+    "memo": ["base", "reclaim", "object", "table", "flight", "policy", "expiry", "cache"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^">]+)[">]')
 
