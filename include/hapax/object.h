@@ -88,37 +88,85 @@ HAPAX_API const hapax_type *hapax_box_type(void);
 HAPAX_API const hapax_type *hapax_type_of(const void *object);
 
 /*
- * Defines name_type for `struct_type` and the typed wrappers name_new(), name_get() (hapax/cache.h); further members of
- * hapax_type as designated initialisers.
+ * HAPAX_TYPE(name, struct_type, further members of hapax_type as designated initialisers); defines name_type and functions
+ * that are their hapax_ namesakes with struct_type * for void *. What gives an object gives it in this type; what takes one
+ * takes no other pointer, where `void *` would also take the address of a variable. They check nothing else: that a table,
+ * memo or handle is of this type is up to its maker (a cache with a type refuses others). C only.
+ *
+ *      int name_new(env, struct_type **out)                         hapax_new(), without extra bytes
+ *      int name_retain(struct_type *)                               hapax_retain()
+ *      void name_release(struct_type *)                             hapax_release()
+ *      struct_type *name_weak_get(weak)                             hapax_weak_get()        hapax/weak.h
+ *      int name_get(cache, key, struct_type **out), name_put(cache, key, struct_type *)        cache.h
+ *      int name_table_get(table, key, struct_type **out), name_table_put(table, key, struct_type *)    table.h
+ *      int name_map_get(map, void *key, struct_type **data), name_map_put(map, void *key, struct_type *data)  weak_map.h
+ *      int name_call(memo, void *owner, args, n, struct_type **out)  hapax_memo_call()       memo.h
+ *
+ * The last five lines need their header only where they are called.
  */
 #ifndef __cplusplus
 #define HAPAX_TYPE(name_, struct_type, ...)                                                                          \
 	static const hapax_type name_##_type = {HAPAX_TYPE_INIT, .name = #name_, .size = sizeof(struct_type),         \
 						.align = _Alignof(struct_type), __VA_ARGS__};                        \
-	__attribute__((unused, warn_unused_result)) static inline int name_##_new(hapax_env *env_, struct_type **out_) \
-	{                                                                                                            \
-		void *object_ = NULL;                                                                                \
-		int status_ = hapax_new(env_, &name_##_type, 0, out_ ? &object_ : NULL);                               \
-		if (out_)                                                                                            \
-			*out_ = (struct_type *)object_;                                                              \
-		return status_;                                                                                      \
-	}                                                                                                            \
-	__attribute__((unused, warn_unused_result)) static inline int name_##_get(                                    \
-		struct hapax_cache *cache_, hapax_key key_, struct_type **out_)                                        \
-	{                                                                                                            \
-		void *object_ = NULL;                                                                                \
-		int status_ = hapax_cache_get(cache_, key_, out_ ? &object_ : NULL);                                   \
-		if (out_)                                                                                            \
-			*out_ = (struct_type *)object_;                                                              \
-		return status_;                                                                                      \
-	}                                                                                                            \
+	HAPAX_TYPED int name_##_new(hapax_env *env_, struct_type **out_)                                               \
+	HAPAX_TYPED_OUT(struct_type, hapax_new(env_, &name_##_type, 0, to_))                                         \
+	HAPAX_TYPED int name_##_retain(struct_type *object_) { return hapax_retain(object_); }                         \
 	__attribute__((unused)) static inline void name_##_release(struct_type *object_) { hapax_release(object_); }   \
+	HAPAX_TYPED struct_type *name_##_weak_get(struct hapax_weak *weak_)                                            \
+	{                                                                                                            \
+		return (struct_type *)hapax_weak_get(weak_);                                                           \
+	}                                                                                                            \
+	HAPAX_TYPED int name_##_get(struct hapax_cache *cache_, hapax_key key_, struct_type **out_)                    \
+	HAPAX_TYPED_OUT(struct_type, hapax_cache_get(cache_, key_, to_))                                             \
+	HAPAX_TYPED int name_##_put(struct hapax_cache *cache_, hapax_key key_, struct_type *object_)                  \
+	{                                                                                                            \
+		return hapax_cache_put(cache_, key_, object_);                                                         \
+	}                                                                                                            \
+	HAPAX_TYPED int name_##_table_get(struct hapax_table *table_, hapax_key key_, struct_type **out_)              \
+	HAPAX_TYPED_OUT(struct_type, hapax_table_get(table_, key_, to_))                                             \
+	HAPAX_TYPED int name_##_table_put(struct hapax_table *table_, hapax_key key_, struct_type *object_)            \
+	{                                                                                                            \
+		return hapax_table_put(table_, key_, object_);                                                         \
+	}                                                                                                            \
+	HAPAX_TYPED int name_##_map_get(struct hapax_weak_map *map_, void *key_, struct_type **out_)                   \
+	HAPAX_TYPED_OUT(struct_type, hapax_weak_map_get(map_, key_, to_))                                            \
+	HAPAX_TYPED int name_##_map_put(struct hapax_weak_map *map_, void *key_, struct_type *data_)                   \
+	{                                                                                                            \
+		return hapax_weak_map_put(map_, key_, data_);                                                          \
+	}                                                                                                            \
+	HAPAX_TYPED int name_##_call(struct hapax_memo *memo_, void *owner_, const struct hapax_arg *args_, size_t n_, \
+				     struct_type **out_)                                                             \
+	HAPAX_TYPED_OUT(struct_type, hapax_memo_call(memo_, owner_, args_, n_, to_))                                 \
 	struct name_##_hapax_type /* so that the macro's user writes the semicolon */
+
+/* Parts of the above. */
+#define HAPAX_TYPED __attribute__((unused, warn_unused_result)) static inline
+#define HAPAX_TYPED_OUT(struct_type, call_)                                                                          \
+	{                                                                                                            \
+		void *object_ = NULL, **to_ = out_ ? &object_ : NULL;                                                  \
+		int status_ = (call_);                                                                               \
+		if (out_)                                                                                            \
+			*out_ = (struct_type *)object_;                                                              \
+		return status_;                                                                                      \
+	}
 #endif
 
-/* Said here for the wrappers; hapax/cache.h has the whole of it. */
+/* Said here for the wrappers; their own headers have the whole of it. */
+struct hapax_weak;
 struct hapax_cache;
+struct hapax_table;
+struct hapax_weak_map;
+struct hapax_memo;
+struct hapax_arg;
+HAPAX_API HAPAX_MUST_CHECK void *hapax_weak_get(struct hapax_weak *weak);
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_get(struct hapax_cache *cache, hapax_key key, void **out);
+HAPAX_API HAPAX_MUST_CHECK int hapax_cache_put(struct hapax_cache *cache, hapax_key key, void *object);
+HAPAX_API HAPAX_MUST_CHECK int hapax_table_get(struct hapax_table *table, hapax_key key, void **out);
+HAPAX_API HAPAX_MUST_CHECK int hapax_table_put(struct hapax_table *table, hapax_key key, void *object);
+HAPAX_API HAPAX_MUST_CHECK int hapax_weak_map_get(struct hapax_weak_map *map, void *key, void **data);
+HAPAX_API HAPAX_MUST_CHECK int hapax_weak_map_put(struct hapax_weak_map *map, void *key, void *data);
+HAPAX_API HAPAX_MUST_CHECK int hapax_memo_call(struct hapax_memo *memo, void *owner, const struct hapax_arg *args,
+					       size_t n, void **out);
 
 HAPAX_END_DECLS
 
