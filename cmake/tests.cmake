@@ -16,7 +16,7 @@ target_link_libraries(hapax_test_support PRIVATE hapax_warnings PUBLIC hapax_tes
 set(HAPAX_TEST_ENVIRONMENT
 	"ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_init_order=1"
 	"UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1"
-	"TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:detect_deadlocks=1")
+	"TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:detect_deadlocks=1:atexit_sleep_ms=20")
 
 function(hapax_test_program source kind)
 	get_filename_component(name ${source} NAME_WE)

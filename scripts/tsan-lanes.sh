@@ -17,7 +17,7 @@ shift $((OPTIND - 1))
 source=$(cd "$(dirname "$0")/.." && pwd) || exit 2
 mkdir -p "${1:-$source/build/tsan-lanes}" && work=$(cd "${1:-$source/build/tsan-lanes}" && pwd) || exit 2
 jobs=${JOBS:-$(nproc)}
-export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:detect_deadlocks=1
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:detect_deadlocks=1:atexit_sleep_ms=20
 libraries=$(pkg-config --libs liburcu-bp ck cmocka) || exit 2
 
 build() { # compiler, directory, extra flags... -> objects of the library

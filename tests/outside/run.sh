@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 [ -e "$build/tsan-variant/libhapax-tsan.so" ] || { echo "skipped: this build has no variant for ThreadSanitizer"; exit 77; }
 DESTDIR='' cmake --install "$build" --prefix "$work/prefix" >/dev/null
 export PKG_CONFIG_PATH=$work/prefix/lib/pkgconfig LD_LIBRARY_PATH=$work/prefix/lib
-export TSAN_OPTIONS=halt_on_error=1:exitcode=66
+export TSAN_OPTIONS=halt_on_error=1:exitcode=66:atexit_sleep_ms=20
 # the places where hapax has a report of its own to make are none: no suppressions
 say() { echo "-- $*"; }
 fail() { echo "$*"; [ ! -e "$work/report" ] || head -60 "$work/report"; exit 1; }
