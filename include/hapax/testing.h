@@ -43,8 +43,9 @@ HAPAX_API int hapax_testing_cache_resize(hapax_cache *cache, int delta);
  * Named stop points: `hook(name, ctx)` is called by the thread that passes one, outside locks. Names:
  * "death.dead" (count is DEAD, entries not yet unlinked), "get.found" (looked up, not yet upgraded), "get.miss" (missed,
  * flight not yet registered), "load.returned" (loader returned, not yet committed), "load.committed" (committed, waiters
- * not yet woken), "remove.chosen" (entry chosen, not yet unlinked), "table.copy" (mover, before the publishing swap).
- * The points inside lookups ("get.found", "remove.chosen", "table.copy") lie inside a read section.
+ * not yet woken), "remove.chosen" (entry chosen, not yet unlinked), "table.copy" (mover, before the publishing swap),
+ * "ident.taken" (a weak map's removal has the data, its record is not yet unlinked).
+ * The points inside lookups ("get.found", "remove.chosen", "table.copy", "ident.taken") lie inside a read section.
  */
 HAPAX_API void hapax_testing_set_stop(void (*hook)(const char *name, void *ctx), void *ctx);
 

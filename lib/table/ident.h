@@ -16,7 +16,7 @@ struct hpx_ident;
 /* `died` is told of each value whose object died, which is its to dispose of: in a note (object.h), that is outside sections and
  * locks, before the object's callbacks; `ctx` must be there as long as objects may die, so hpx_ident_end() returning is no
  * limit: what a death has taken before is told afterwards. `hold`, `drop` (may be NULL) are called with ctx around that:
- * hold in the section of the death, drop when died() has returned. */
+ * hold in the section of the death, drop when died() has returned. `ops`, or `died`, NULL: nobody is told. */
 struct hpx_ident_ops {
 	void (*died)(void *value, void *ctx);
 	void (*hold)(void *ctx);
@@ -26,6 +26,15 @@ int hpx_ident_new(struct hpx_ident **out, hapax_env *env, size_t capacity, const
 /* No call is in progress or follows, but deaths may be. `left` gets every value that nobody else took; outside sections and locks.
  * Needs no memory. */
 void hpx_ident_end(struct hpx_ident *t, void (*left)(void *value, void *ctx), void *ctx);
+
+/* Beside the owner's there may be references of its iterators: what is under way, or looked at, stays; see also _ended(). */
+void hpx_ident_hold(struct hpx_ident *t);
+void hpx_ident_drop(struct hpx_ident *t);
+/* hpx_ident_end() has begun: iterators end. */
+bool hpx_ident_ended(struct hpx_ident *t);
+
+/* 0, HAPAX_ENOTWEAK or HAPAX_EFOREIGN, of an object that is held. */
+int hpx_ident_acceptable(struct hpx_ident *t, struct hpx_object *o);
 
 /* In a section; `o` is held by the caller. Its value, or NULL. What it points to stays as long as the owner's rules say. */
 void *hpx_ident_find(struct hpx_ident *t, struct hpx_object *o);
@@ -38,7 +47,8 @@ int hpx_ident_put(struct hpx_ident *t, struct hpx_object *o, void *value, bool r
 /* Outside sections; takes the value out: it is the caller's. NULL: there was none. Needs no memory. */
 void *hpx_ident_take(struct hpx_ident *t, struct hpx_object *o);
 /* In a section: the next entry above the cursor whose object is alive (a reference taken, in *object) with its value, which the
- * section protects as in find; NULL: the end. */
+ * section protects as in find; NULL: the end. On the way it may leave the section and enter it again: what the caller has found in
+ * it before is not protected any more. */
 void *hpx_ident_next(struct hpx_ident *t, struct hpx_cursor *cursor, struct hpx_object **object);
 size_t hpx_ident_size(struct hpx_ident *t);
 int hpx_ident_check(struct hpx_ident *t, char *message, size_t size);
