@@ -465,6 +465,8 @@ void hpx_poll_add(hapax_env *env, struct hpx_poll *p)
 
 hpx_ptr *hpx_env_deferred_deaths(hapax_env *env) { return &env->deferred_deaths; }
 
+struct hapax_finalizer **hpx_env_finalizers(hapax_env *env) { return &env->finalizers; }
+
 struct hpx_counters *hpx_env_counters(hapax_env *env) { return &env->counters; }
 
 hpx_ptr *hpx_env_classes(hapax_env *env) { return env->classes; }

@@ -9,7 +9,7 @@
  */
 #include "reclaim/internal.h"
 
-#define HOOKS 8
+#define HOOKS 16
 
 typedef void hook_function(void);
 static HPX_ATOMIC(hook_function *) hooks[HPX_FORK_STAGES][HOOKS];

@@ -137,6 +137,7 @@ struct hapax_env {
 	hpx_ptr new_polls;
 	hpx_ptr classes[64];
 	hpx_ptr deferred_deaths;
+	struct hapax_finalizer *finalizers;
 	struct hpx_counters counters;
 	struct hpx_deferred end;
 	struct hpx_pool pool;

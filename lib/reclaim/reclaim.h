@@ -15,6 +15,7 @@
 /* ---- threads ------------------------------------------------------------------------------------------------- */
 
 struct hpx_note;  /* object layer */
+struct hapax_finalizer;
 struct hpx_local; /* a thread's share of one environment: pool magazines, open retirement batches, counter stripe */
 struct hpx_object;
 
@@ -181,6 +182,8 @@ void hpx_poll_add(hapax_env *env, struct hpx_poll *p); /* lock-free push */
 /* Deferred deaths (HAPAX_TYPE_DEFERRED) live in the object layer; the environment offers it one word and a counter. */
 typedef HPX_ATOMIC(void *) hpx_ptr;
 hpx_ptr *hpx_env_deferred_deaths(hapax_env *env);
+/* Head of a list of the object layer's, under a lock of its own (at_exit.c); empty when the environment goes. */
+struct hapax_finalizer **hpx_env_finalizers(hapax_env *env);
 struct hpx_counters *hpx_env_counters(hapax_env *env);
 enum { HPX_ENV_BORN, HPX_ENV_DESTROYED, HPX_ENV_FREED };
 /* The environment's list of classes for hapax_new (object layer owns the type behind it). */
