@@ -15,6 +15,10 @@
 
 HAPAX_BEGIN_DECLS
 
+/*
+ * hapax_weak_count() counts one registration of each part (of `target` alone if both are one) if there is a `dead`, else none.
+ * hapax_weak_list() does not list it. Functions may leave their thread (pthread_exit) as any callback may.
+ */
 typedef struct hapax_bound hapax_bound;
 
 typedef struct hapax_bound_options {
@@ -24,9 +28,11 @@ typedef struct hapax_bound_options {
 	void *target; /* held by the caller during the call that creates it */
 	void *part;   /* may be NULL; may be `target` */
 	void *ctx;
-	/* Told once, when the first of the two parts dies, on the thread of that death, as a death callback. NULL: nobody is */
+	/* Told once, when the first of the two parts dies, on the thread of that death, as a death callback; it may drop `bound`.
+	 * The other part's death neither waits for it nor tells anybody. NULL: nobody is told */
 	void (*dead)(hapax_bound *bound, void *ctx);
-	/* Once: after the bound callback's last handle was dropped and no call of it is in progress. May be NULL */
+	/* Once, when the bound callback has been dropped and no call of `fn` or `dead` is in progress: in the drop, or on the thread
+	 * of the last of these calls. May be NULL */
 	void (*ctx_free)(void *ctx);
 } hapax_bound_options;
 
@@ -34,8 +40,9 @@ typedef struct hapax_bound_options {
 
 /*
  * Returns 0 and a bound callback that the caller owns (hapax_bound_drop). Thread: any. Section: outside. Blocks: at the
- * garbage bound. Fails: HAPAX_ENULL (fn, target, out), HAPAX_EOPTSIZE, HAPAX_ENOTWEAK, HAPAX_EDEAD, HAPAX_EFOREIGN (the parts
- * are of two environments), HAPAX_ENOMEM, HAPAX_EGARBAGE; after a failure neither `dead` nor `ctx_free` is called.
+ * garbage bound. Fails: HAPAX_ENULL (fn, target, out), HAPAX_EOPTSIZE, HAPAX_ENOTWEAK, HAPAX_EDEAD (the death of a part has
+ * begun), HAPAX_EFOREIGN (the parts are of two environments), HAPAX_ENOMEM, HAPAX_EGARBAGE; after a failure neither `dead` nor
+ * `ctx_free` is called.
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_bound_new(hapax_bound **out, const hapax_bound_options *options);
 

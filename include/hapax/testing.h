@@ -33,6 +33,9 @@ HAPAX_API size_t hapax_testing_bytes(hapax_env *env);
 /* Walks the structures at quiescence; returns 0, or -1 after writing what is wrong into `message`. */
 HAPAX_API int hapax_testing_check_table(hapax_table *table, char *message, size_t size);
 HAPAX_API int hapax_testing_check_cache(hapax_cache *cache, char *message, size_t size);
+HAPAX_API int hapax_testing_check_weak_map(hapax_weak_map *map, char *message, size_t size);
+HAPAX_API int hapax_testing_check_weak_set(hapax_weak_set *set, char *message, size_t size);
+HAPAX_API int hapax_testing_check_interner(hapax_interner *interner, char *message, size_t size);
 
 /* Table geometry: current home lines; force a resize by a power of two (+1, 0, -1) and move everything. */
 HAPAX_API size_t hapax_testing_table_lines(hapax_table *table);
@@ -44,6 +47,7 @@ HAPAX_API int hapax_testing_cache_resize(hapax_cache *cache, int delta);
  * "death.dead" (count is DEAD, entries not yet unlinked), "get.found" (looked up, not yet upgraded), "get.miss" (missed,
  * flight not yet registered), "load.returned" (loader returned, not yet committed), "load.committed" (committed, waiters
  * not yet woken), "remove.chosen" (entry chosen, not yet unlinked), "table.copy" (mover, before the publishing swap),
+ * "list.chosen" (hapax_weak_list() knows which handles to take, none is taken yet),
  * "ident.taken" (a weak map's removal has the data, its record is not yet unlinked).
  * The points inside lookups ("get.found", "remove.chosen", "table.copy", "ident.taken") lie inside a read section.
  */

@@ -18,7 +18,7 @@ int hpx_reg_add(struct hpx_object *o, void *record, void (*died)(void *record), 
 	reg = hpx_reg_make(o);
 	if (!reg)
 		return HAPAX_ENOMEM;
-	reg->weak.kind = HPX_WEAK_RECORD;
+	hpx_store_relaxed(&reg->weak.kind, HPX_WEAK_RECORD); /* order: WEAK.KIND relaxed; REG.ARM publishes it */
 	reg->record = record;
 	reg->died = died;
 	status = hpx_reg_arm(reg);

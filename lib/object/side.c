@@ -44,7 +44,7 @@ int hpx_side_get(struct hpx_object *o, struct hpx_side **out)
 		if (!side)
 			return HAPAX_ENOMEM;
 		hpx_env_hold(c->env);
-		side->weak.kind = HPX_WEAK_SHARED;
+		hpx_init(&side->weak.kind, HPX_WEAK_SHARED);
 		side->env = c->env;
 		side->type = c->type;
 		hpx_init(&side->object, o);
@@ -158,18 +158,22 @@ void hpx_reg_drop(struct hpx_reg *reg)
 /* What hapax_weak_count counts this one under. */
 static hpx_u64 *tally(struct hpx_reg *reg)
 {
-	return reg->weak.kind == HPX_WEAK_CALLBACK && !reg->callback.fn ? &reg->side->quiet : &reg->side->live;
+	/* order: WEAK.KIND relaxed; written by this thread, or acquired with the registration */
+	if (hpx_load_relaxed(&reg->weak.kind) == HPX_WEAK_CALLBACK && !reg->callback.fn)
+		return &reg->side->quiet;
+	return &reg->side->live;
 }
 
 int hpx_reg_arm(struct hpx_reg *reg)
 {
 	struct hpx_side *side = reg->side;
-	bool fresh = !reg->sequence; /* a node that was ever armed is in the list */
+	/* order: SIDE.SEQUENCE relaxed; the registration's own until it is armed, or listed (REG.LIST) */
+	bool fresh = !hpx_load_relaxed(&reg->sequence); /* a node that was ever armed is in the list */
 	struct hpx_reg *head;
 
 	/* order: SIDE.TALLY, SIDE.SEQUENCE relaxed; exact at rest, and distinct, is all that is asked */
 	hpx_add_relaxed(tally(reg), 1);
-	reg->sequence = hpx_add_relaxed(&side->sequence, 1) + 1;
+	hpx_store_relaxed(&reg->sequence, hpx_add_relaxed(&side->sequence, 1) + 1);
 	/* order: REG.ARM -> release; what is registered */
 	hpx_store_release(&reg->state, HPX_REG_ARMED);
 	if (!fresh)
@@ -208,7 +212,8 @@ static struct hpx_reg *merge(struct hpx_reg *a, struct hpx_reg *b)
 	struct hpx_reg *first = NULL, **end = &first;
 
 	while (a && b) {
-		if (a->sequence > b->sequence) {
+		/* order: SIDE.SEQUENCE relaxed; acquired with the list */
+		if (hpx_load_relaxed(&a->sequence) > hpx_load_relaxed(&b->sequence)) {
 			*end = a;
 			a = a->next;
 		} else {
@@ -263,15 +268,18 @@ void hpx_side_die(struct hpx_side *side)
 	/* order: -> SIDE.REGS acquire; the nodes. Release: who sees the mark sees the object dead */
 	reg = hpx_exchange_acq_rel(&side->regs, &closed);
 	for (; reg; reg = next) {
+		uint32_t state, kind;
+
 		next = reg->next;
-		/* order: -> REG.ARM acquire; the kind was written before */
-		if (hpx_load_acquire(&reg->state) == HPX_REG_ARMED && reg->weak.kind == HPX_WEAK_CALLBACK &&
-		    reg->callback.fn) {
+		/* order: -> REG.ARM acquire; the kind was written before. WEAK.KIND relaxed */
+		state = hpx_load_acquire(&reg->state);
+		kind = hpx_load_relaxed(&reg->weak.kind);
+		if (state == HPX_REG_ARMED && kind == HPX_WEAK_CALLBACK && reg->callback.fn) {
 			*end = reg;
 			end = &reg->next;
 			continue;
 		}
-		if (reg->weak.kind == HPX_WEAK_RECORD)
+		if (kind == HPX_WEAK_RECORD)
 			tell(reg);
 		hpx_reg_drop(reg);
 	}

@@ -28,9 +28,10 @@
 
 #include "object/object.h"
 
-/* What a public handle points to; the kind says what is around it. */
+/* What a public handle points to; the kind says what is around it. A node's may change while a table still compares a key
+ * that was a handle on what the node was before. */
 struct hapax_weak {
-	uint32_t kind;
+	hpx_u32 kind;
 };
 enum { HPX_WEAK_SHARED, HPX_WEAK_CALLBACK, HPX_WEAK_RECORD };
 
@@ -65,14 +66,14 @@ struct hpx_side {
 struct hpx_reg {
 	struct hapax_weak weak;
 	hpx_u32 state;
-	hpx_u32 handles; /* the user's, of a callback handle */
+	hpx_u32 handles; /* the user's, of a callback handle; above 0 the registration can be listed: it is ARMED, or the object dead */
 	hpx_u32 refs;
 	struct hpx_side *side;
 	union {
 		struct {
 			struct hpx_reg *next;  /* in `regs`: constant until death, then the dying thread's */
 			struct hpx_reg *spare; /* in `spare` */
-			uint64_t sequence;
+			hpx_u64 sequence;
 		};
 		struct hpx_deferred deferred; /* refs are 0 */
 	};
@@ -94,11 +95,21 @@ static inline struct hpx_side *hpx_side_of(struct hpx_object *o)
 	return (struct hpx_side *)(uintptr_t)(meta << 20 >> 16);
 }
 
+static inline struct hpx_side *hpx_side_of_weak(hapax_weak *weak)
+{
+	/* order: WEAK.KIND relaxed; whatever a node is or becomes, it is no side record */
+	if (hpx_load_relaxed(&weak->kind) == HPX_WEAK_SHARED)
+		return HPX_CONTAINER_OF(weak, struct hpx_side, weak);
+	return HPX_CONTAINER_OF(weak, struct hpx_reg, weak)->side;
+}
+
 /* Changes in the child of a fork: callbacks that vanished threads were running there run no more. */
 extern hpx_u32 hpx_process;
 
 /* The side record of a held object, made when there is none: 0 or HAPAX_ENOMEM. Outside sections. */
 int hpx_side_get(struct hpx_object *o, struct hpx_side **out);
+/* What hash and order of handles are made of. */
+uint64_t hpx_side_hash(const struct hpx_side *side);
 /* Gives references to the side record back, HPX_SIDE_NODE or HPX_SIDE_HANDLE. */
 void hpx_side_drop(struct hpx_side *side, uint64_t what);
 
@@ -112,6 +123,13 @@ bool hpx_reg_disarm(struct hpx_reg *reg);
 void hpx_reg_recycle(struct hpx_reg *reg);
 /* Gives one reference to the node back. */
 void hpx_reg_drop(struct hpx_reg *reg);
+
+/*
+ * Callbacks of hapax's own: without a handle, so that nobody lists or keeps them. The caller holds `o`, which is weak and not
+ * dead. new: 0, HAPAX_ENOMEM, or HAPAX_EDEAD if the caller did not hold it. end: once; as hapax_weak_drop().
+ */
+int hpx_callback_new(struct hpx_object *o, const hapax_callback *callback, struct hpx_reg **out);
+int hpx_callback_end(struct hpx_reg *reg);
 
 /* Death, first part: everything reads dead, the list is closed and table registrations are told. No user code. */
 void hpx_side_die(struct hpx_side *side);

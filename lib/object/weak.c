@@ -19,9 +19,10 @@
 
 static struct hpx_reg *node_of(hapax_weak *weak) { return HPX_CONTAINER_OF(weak, struct hpx_reg, weak); }
 
-static struct hpx_side *side_of(hapax_weak *weak)
+static bool is_shared(hapax_weak *weak)
 {
-	return weak->kind == HPX_WEAK_SHARED ? HPX_CONTAINER_OF(weak, struct hpx_side, weak) : node_of(weak)->side;
+	/* order: WEAK.KIND relaxed; the caller's handle, made before */
+	return hpx_load_relaxed(&weak->kind) == HPX_WEAK_SHARED;
 }
 
 /* ---- making ------------------------------------------------------------------------------------------------------ */
@@ -60,20 +61,35 @@ static int shared_new(struct hpx_object *o, hapax_weak **out)
 	return status;
 }
 
-static int node_new(struct hpx_object *o, const hapax_callback *callback, hapax_weak **out)
+int hpx_callback_new(struct hpx_object *o, const hapax_callback *callback, struct hpx_reg **out)
 {
 	struct hpx_reg *reg = hpx_reg_make(o);
 	int status;
 
+	*out = NULL;
 	if (!reg)
 		return HAPAX_ENOMEM;
-	reg->weak.kind = HPX_WEAK_CALLBACK;
-	hpx_init(&reg->handles, 1);
+	hpx_store_relaxed(&reg->weak.kind, HPX_WEAK_CALLBACK); /* order: WEAK.KIND relaxed; REG.ARM publishes it */
 	reg->callback = *callback;
 	status = hpx_reg_arm(reg);
 	if (!status)
-		*out = &reg->weak;
+		*out = reg;
 	return status;
+}
+
+static int node_new(struct hpx_object *o, const hapax_callback *callback, hapax_weak **out)
+{
+	struct hpx_reg *reg;
+	int status = hpx_callback_new(o, callback, &reg);
+
+	if (status)
+		return status;
+	/* Last of all: from here on the listing may take handles, of an armed registration. The object cannot have died
+	 * meanwhile, as the caller holds it. */
+	/* order: REG.LIST -> release; the registration and its sequence number */
+	hpx_store_release(&reg->handles, 1);
+	*out = &reg->weak;
+	return 0;
 }
 
 int hapax_weak_new(void *object, const hapax_callback *callback, hapax_weak **out)
@@ -111,7 +127,7 @@ int hapax_weak_dup(hapax_weak *weak, hapax_weak **out)
 	*out = NULL;
 	if (!weak)
 		return HAPAX_ENULL;
-	status = weak->kind == HPX_WEAK_SHARED ? shared_take(side_of(weak)) : node_take(node_of(weak));
+	status = is_shared(weak) ? shared_take(hpx_side_of_weak(weak)) : node_take(node_of(weak));
 	if (!status)
 		*out = weak;
 	return status;
@@ -168,22 +184,10 @@ static void cancelled(struct hpx_reg *given)
 		reg->callback.ctx_free(reg->callback.ctx);
 }
 
-static int node_drop(struct hpx_reg *reg)
+int hpx_callback_end(struct hpx_reg *reg)
 {
-	/* order: REG.HANDLE acq_rel; use of the other handles before the cancellation */
-	uint32_t seen = hpx_sub_acq_rel(&reg->handles, 1);
 	int status = 0;
 
-	if (HPX_UNLIKELY(seen == 0)) {
-		hpx_add_relaxed(&reg->handles, 1);
-		hpx_misuse("weak handle %p dropped too often", (void *)&reg->weak);
-		return 0;
-	}
-	if (seen > 1)
-		return 0;
-	if (HPX_BROKEN(NODE_REUSED))
-		hpx_reg_recycle(reg);
-	HPX_BROKEN_WINDOW(NODE_REUSED);
 	if (hpx_reg_disarm(reg)) {
 		cancelled(reg);
 		return 0;
@@ -199,6 +203,24 @@ static int node_drop(struct hpx_reg *reg)
 	return status;
 }
 
+static int node_drop(struct hpx_reg *reg)
+{
+	/* order: REG.HANDLE acq_rel; use of the other handles before the cancellation */
+	uint32_t seen = hpx_sub_acq_rel(&reg->handles, 1);
+
+	if (HPX_UNLIKELY(seen == 0)) {
+		hpx_add_relaxed(&reg->handles, 1);
+		hpx_misuse("weak handle %p dropped too often", (void *)&reg->weak);
+		return 0;
+	}
+	if (seen > 1)
+		return 0;
+	if (HPX_BROKEN(NODE_REUSED))
+		hpx_reg_recycle(reg);
+	HPX_BROKEN_WINDOW(NODE_REUSED);
+	return hpx_callback_end(reg);
+}
+
 int hapax_weak_drop(hapax_weak *weak)
 {
 	int saved = errno, status;
@@ -206,7 +228,7 @@ int hapax_weak_drop(hapax_weak *weak)
 	if (!weak)
 		return 0;
 	hpx_enter();
-	status = weak->kind == HPX_WEAK_SHARED ? shared_drop(side_of(weak)) : node_drop(node_of(weak));
+	status = is_shared(weak) ? shared_drop(hpx_side_of_weak(weak)) : node_drop(node_of(weak));
 	errno = saved;
 	return status;
 }
@@ -222,7 +244,7 @@ void *hapax_weak_get(hapax_weak *weak)
 	hpx_enter();
 	hpx_read_lock();
 	/* order: -> OBJECT.SIDE, SIDE.DEAD acquire; the handle came from there */
-	o = hpx_load_acquire(&side_of(weak)->object);
+	o = hpx_load_acquire(&hpx_side_of_weak(weak)->object);
 	if (HPX_BROKEN(USE_AFTER_UNLOCK))
 		hpx_read_unlock(), hpx_read_lock();
 	if (o && !hpx_take(o))
@@ -241,7 +263,7 @@ bool hapax_weak_alive(hapax_weak *weak)
 	hpx_enter();
 	hpx_read_lock();
 	/* order: -> OBJECT.SIDE, SIDE.DEAD acquire */
-	o = hpx_load_acquire(&side_of(weak)->object);
+	o = hpx_load_acquire(&hpx_side_of_weak(weak)->object);
 	alive = o && !hpx_dead(o);
 	hpx_read_unlock();
 	return alive;
@@ -256,7 +278,7 @@ int hapax_weak_callback(hapax_weak *weak, hapax_callback *out)
 		return HAPAX_ENULL;
 	if (!hapax_weak_alive(weak))
 		return HAPAX_DEAD;
-	if (weak->kind == HPX_WEAK_SHARED || !node_of(weak)->callback.fn)
+	if (is_shared(weak) || !node_of(weak)->callback.fn)
 		return HAPAX_EMPTY;
 	*out = node_of(weak)->callback;
 	return 0;
@@ -273,8 +295,8 @@ size_t hapax_weak_describe(hapax_weak *weak, char *buffer, size_t size)
 		length = snprintf(buffer, size, "weak handle NULL");
 		return length < 0 ? 0 : (size_t)length;
 	}
-	side = side_of(weak);
-	kind = weak->kind == HPX_WEAK_SHARED || !node_of(weak)->callback.fn ? "" : ", with callback";
+	side = hpx_side_of_weak(weak);
+	kind = is_shared(weak) || !node_of(weak)->callback.fn ? "" : ", with callback";
 	hpx_enter();
 	/* In a section, and the type is looked at only if the object is seen alive in it: so the object's memory, which the
 	 * type outlives, is still there. No reference is taken, because giving it back might run the object's death. */
