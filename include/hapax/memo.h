@@ -145,7 +145,9 @@ typedef struct hapax_memo_options {
 	void *ctx;
 	int64_t capacity;        /* results held; 0: 128. HAPAX_UNLIMITED: all. HAPAX_ZERO: none, and nothing is ever found:
 				    every call computes, though calls at the same time still share. Other negatives are refused */
-	const hapax_policy *policy; /* what goes first: NULL: the default one; hapax_policy_lru(): exactly the least recently used */
+	/* What goes first. hapax_policy_lru(): exactly the least recently used. NULL: the default one (hapax_policy_adaptive(); for a
+	 * capacity of each owner's own hapax_policy_sieve(), which remembers nothing of what has gone and so stays small) */
+	const hapax_policy *policy;
 	hapax_key_ops keys;      /* `hash` only, of the encoded arguments, called once per call; the rest is refused */
 	const char *name;        /* for reports; NULL: "memo" */
 } hapax_memo_options;
@@ -163,7 +165,7 @@ HAPAX_API void hapax_memo_destroy(hapax_memo *memo);
  * The result for these arguments: 0 and an owned reference. `owner`: held by the caller; NULL in a memo without owners.
  * Fails: as hapax_cache_get(); HAPAX_ENULL (no owner, or args NULL with n above 0), HAPAX_EOPTION (an owner for a memo that has
  * none), HAPAX_EKEY (an argument that is NULL with a size above 0), HAPAX_EKEYSIZE (together longer than HAPAX_KEY_MAX less 16
- * bytes for each), HAPAX_ENOTWEAK, HAPAX_EFOREIGN, HAPAX_EDEAD (of the owner). An error counts nothing unless the function ran.
+ * bytes for each), HAPAX_ENOTWEAK, HAPAX_EFOREIGN, HAPAX_EDEAD (of the owner).
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_memo_call(hapax_memo *memo, void *owner, const hapax_arg *args, size_t n, void **out);
 /* With one argument of bytes, HAPAX_TAG_BYTES. */
@@ -184,8 +186,9 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_memo_find(hapax_memo *memo, void *owner, co
 /* Forgets one result, also one that is being computed (its callers still get it): 0 or HAPAX_MISS. */
 HAPAX_API int hapax_memo_forget(hapax_memo *memo, void *owner, const hapax_arg *args, size_t n);
 
-/* Counters since creation or the last clear. hits + misses = calls that were answered or ran the function. A call that waited for
- * another's computation is a miss and a wait, not a computation. */
+/* Counters since creation or the last clear. hits + misses = calls, but for those that were refused before they looked for a result
+ * (arguments, owner, memo closed). A call that waited for another one's computation, or would have, is a miss and a wait. In any
+ * one view entries <= computed (without clears of owners), failed <= computed <= misses and waits <= misses. */
 typedef struct hapax_memo_info {
 	size_t size;         /* sizeof(hapax_memo_info), set by the caller */
 	uint64_t hits, misses, waits;

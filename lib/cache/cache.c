@@ -178,11 +178,7 @@ static void free_parts(hapax_cache *c)
 
 int hapax_cache_create(hapax_cache **out, const hapax_cache_options *given)
 {
-	hapax_cache_options full = {.size = 0}, *options = &full;
-	struct hpx_table_config config;
-	hapax_env *env;
-	hapax_cache *c;
-	int rc;
+	hapax_cache_options full = {.size = 0};
 
 	if (!out)
 		return HAPAX_ENULL;
@@ -192,7 +188,16 @@ int hapax_cache_create(hapax_cache **out, const hapax_cache_options *given)
 	if (given->size != sizeof(full) && given->size != OPTIONS_FIRST)
 		return HAPAX_EOPTSIZE;
 	memcpy(&full, given, given->size);
-	rc = check_options(options);
+	return hpx_cache_create(out, &full, NULL);
+}
+
+int hpx_cache_create(hapax_cache **out, const hapax_cache_options *options, const struct hpx_client *client)
+{
+	struct hpx_table_config config;
+	hapax_env *env;
+	hapax_cache *c;
+	int rc = check_options(options);
+
 	if (rc)
 		return rc;
 	hpx_thread_ready();
@@ -210,7 +215,13 @@ int hapax_cache_create(hapax_cache **out, const hapax_cache_options *given)
 	config = (struct hpx_table_config){
 		.env = env, .keys = options->keys, .capacity = options->capacity, .keep = c->exclusive};
 	rc = hpx_tier_create(&c->tier, env, options);
+	c->client = client;
 	config.front = c->tier ? HPX_NODE_BYTES : 0;
+	if (hpx_has_rooms(c)) {
+		config.front += HPX_ROOMED_BYTES;
+		if (c->tier)
+			c->tier->client = client;
+	}
 	if (!rc)
 		rc = hpx_table_new(&c->table, &config);
 	if (!rc && c->type)
@@ -273,6 +284,7 @@ static void end_managed(hapax_cache *c, void *e, const hapax_key *key, struct hp
 
 	hpx_add_relaxed(&n->pins, 1); /* order: NODE.PINS relaxed; the table's is there */
 	hpx_cache_left(c, e, o, HAPAX_CAUSE_CLOSED);
+	hpx_room_out(c, n);
 	if (!(flags & HPX_NODE_NEGATIVE))
 		report(c, key, o);
 	hpx_node_unpin(n);
@@ -325,8 +337,12 @@ static void cache_free(struct hpx_deferred *d)
 {
 	hapax_cache *c = HPX_CONTAINER_OF(d, hapax_cache, deferred);
 
+	const struct hpx_client *client = c->client;
+
 	hpx_table_drop(c->table);
 	free_parts(c);
+	if (client)
+		client->freed(client->ctx);
 }
 
 /* In a section: an entry whose object has died, but whose death has not come round to it yet. */
@@ -334,6 +350,8 @@ static void left_over(void *e, uint64_t word, void *ctx)
 {
 	hapax_cache *c = ctx;
 
+	if (c->tier)
+		hpx_room_out(c, hpx_node_of(c, e));
 	if ((word & HPX_W_RECORD) && !c->exclusive)
 		hpx_entry_finish(c, e);
 }
@@ -346,6 +364,8 @@ static void finish(hapax_cache *c)
 	hpx_table_end(c->table, left_over, c);
 	if (c->tier)
 		hpx_tier_end(c->tier);
+	if (c->client)
+		c->client->finished(c->client->ctx);
 	if (c->class)
 		hpx_class_detach(c->class);
 	/* order: RECLAIM.RETIRE; deaths that found the cache through their class are in sections */

@@ -29,8 +29,11 @@ enum {
 	HPX_CACHE_REPLACEMENTS, HPX_CACHE_COLLECTIONS, HPX_CACHE_DEMOTIONS, HPX_CACHE_READMISSIONS, HPX_CACHE_DEMOTED_HITS,
 	HPX_CACHE_FAILED_UPGRADES, HPX_CACHE_EVICTED_WEIGHT, HPX_CACHE_EXPIRATIONS, HPX_CACHE_SIZE_EVICTIONS,
 	HPX_CACHE_NEGATIVE_HITS, HPX_CACHE_STALE_HITS, HPX_CACHE_REFRESHES, HPX_CACHE_REFRESH_FAILURES, HPX_CACHE_NOTIFICATIONS,
-	HPX_CACHE_LISTENER_ERRORS, HPX_CACHE_COUNTERS
+	HPX_CACHE_LISTENER_ERRORS,
+	HPX_CACHE_CLIENTS, /* and three more: the client's own */
+	HPX_CACHE_COUNTERS = HPX_CACHE_CLIENTS + 4
 };
+_Static_assert(HPX_CACHE_COUNTERS <= HPX_COUNTERS_MAX, "a stripe has no room for these counters");
 
 enum hpx_cache_state { HPX_CACHE_OPEN, HPX_CACHE_CLOSED, HPX_CACHE_ENDING };
 
@@ -54,6 +57,31 @@ struct hpx_async {
 struct hpx_tier;
 struct hpx_request;
 struct hpx_sink;
+struct hpx_room;
+
+/*
+ * What is built on a cache (memo/): each entry belongs to a ROOM of the client's, or to none.
+ * A room comes from the argument of the call that loads the entry; in() is called before the entry can be found, out() once
+ * after it was claimed or its object died, from any thread, in a section or not, perhaps with the tier's lock about to be taken.
+ * An entry that is retained is in the client's policy, which knows the rooms; after out() it may be there still, until its
+ * claimer has taken it out under the tier's lock.
+ */
+struct hpx_client {
+	struct hpx_room *(*of)(void *arg); /* NULL: there are no rooms, nor the five that follow */
+	/* In a section: a plain hit of an entry in it. */
+	void (*hit)(struct hpx_room *room);
+	void (*in)(struct hpx_room *room);
+	void (*out)(struct hpx_room *room);
+	/* Under the tier's lock: this list of rooms, linked as hpx_tier_part() was given them, is to be emptied by evict(). */
+	void (*depart)(void *state, struct hpx_room *rooms);
+	/* Under the tier's lock: evict() has something to give, bound or not. */
+	bool (*above)(void *state);
+	/* No call is in progress, none follows; everything has left. Outside sections and locks. */
+	void (*finished)(void *ctx);
+	/* A grace period later; the cache's memory goes. */
+	void (*freed)(void *ctx);
+	void *ctx;
+};
 
 struct hapax_cache {
 	/* what a hit reads */
@@ -77,6 +105,7 @@ struct hapax_cache {
 	hapax_key_ops keys;
 	void (*leak)(const hapax_key *key, void *object, const char *type, uint64_t count, bool inherited, void *ctx);
 	void *leak_ctx;
+	const struct hpx_client *client; /* NULL: none */
 	hapax_executor executor;      /* run NULL: worker.h says where work runs */
 	struct hpx_work *works, *works_last; /* tasks that have not begun; under worker.c's lock */
 	char name[32];
@@ -111,6 +140,9 @@ static inline void hpx_cache_frame_pop(struct hpx_frame *frame)
 	hpx_self.frames = frame->up;
 }
 
+/* cache.c: hapax_cache_create() for a client, whose options are not checked for their size. */
+int hpx_cache_create(hapax_cache **out, const hapax_cache_options *options, const struct hpx_client *client);
+
 /* cache.c: a slow call comes in: 0, or HAPAX_ECLOSED when the state is above `limit`. leave() for each that came in. */
 int hpx_cache_enter(hapax_cache *c, enum hpx_cache_state limit);
 void hpx_cache_leave(hapax_cache *c);
@@ -132,6 +164,8 @@ uint64_t hpx_cache_claim(hapax_cache *c, void *e);
 /* Accounts for a claimed entry, whose object the caller holds: false if it was gone before or is still LOADING (then it is not
  * the caller's). In a managed cache hpx_cache_left() follows, outside the section; in others the record is finished. */
 bool hpx_cache_claimed(hapax_cache *c, void *e, uint64_t before);
+/* change.c: hapax_cache_clear(), of one room's entries if `only` is not NULL. The caller is in the cache. */
+void hpx_cache_clear(hapax_cache *c, const struct hpx_room *only);
 /* An entry's object has died. */
 void hpx_cache_unlink(void *owner, struct hpx_object *o);
 void hpx_cache_collected(void *cache, struct hpx_record *r, uint64_t before);
@@ -164,6 +198,9 @@ struct hpx_call {
 /* An asynchronous get's request is enlisted: done() has been or will be called. */
 #define HPX_CALL_PENDING 102
 
+/* get.c: a counted hit of a managed cache (of a `roomed` entry: its room is told): 0 and the object; above 0, and the hash:
+ * hpx_cache_resolve() decides; or an error. Outside sections. */
+int hpx_cache_hit(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool roomed, void **out);
 /* get.c: 0 and the object, with a reference; HPX_CALL_PENDING; or what the get returns. */
 int hpx_cache_resolve(struct hpx_call *call, struct hpx_object **out);
 /* Also when the thread vanishes: nothing that a wait or a load left in the call stays behind. */

@@ -30,6 +30,8 @@ bool hpx_cache_claimed(hapax_cache *c, void *e, uint64_t before)
 		flags = hpx_or_acq_rel(&hpx_node_of(c, e)->flags, HPX_NODE_LEFT);
 	if (!(flags & HPX_NODE_NEGATIVE))
 		hpx_cache_count(c, HPX_CACHE_OUT, 1);
+	if (c->tier)
+		hpx_room_out(c, hpx_node_of(c, e));
 	if (!c->tier && (before & HPX_W_RECORD) && !c->exclusive)
 		hpx_record_finish(e);
 	return true;
@@ -202,17 +204,20 @@ static int clear_one(hapax_cache *c, void *e, uint32_t era, struct hpx_object **
 	return rc == HPX_FLIGHT_AGAIN && !hpx_word_replaced(hpx_load_relaxed(hpx_word(e))) ? HAPAX_MISS : rc;
 }
 
-void hapax_cache_clear(hapax_cache *cache)
+/* In a section: an entry of another room than the one that is cleared. */
+static bool elsewhere(hapax_cache *c, void *e, const struct hpx_room *only)
 {
-	HPX_CACHE_STAY stay = {.cache = NULL};
+	return only && hpx_roomed_of(hpx_node_of(c, e))->room != only;
+}
+
+void hpx_cache_clear(hapax_cache *cache, const struct hpx_room *only)
+{
 	struct hpx_cursor cursor = {0, 0}, at;
 	struct hpx_object *o;
 	uint32_t era = 0;
 	int rc = HAPAX_MISS;
 	void *e;
 
-	if (!cache || hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
-		return;
 	if (cache->tier)
 		era = hpx_era_begin(cache->tier);
 	do {
@@ -221,7 +226,7 @@ void hapax_cache_clear(hapax_cache *cache)
 		hpx_read_lock();
 		e = hpx_table_next(cache->table, &cursor, true, &o);
 		if (e)
-			rc = clear_one(cache, e, era, &o);
+			rc = elsewhere(cache, e, only) ? HAPAX_MISS : clear_one(cache, e, era, &o);
 		hpx_read_unlock();
 		if (e && rc == HPX_FLIGHT_AGAIN)
 			cursor = at;
@@ -230,6 +235,14 @@ void hapax_cache_clear(hapax_cache *cache)
 		if (o)
 			hpx_cache_release(cache, o);
 	} while (e);
+}
+
+void hapax_cache_clear(hapax_cache *cache)
+{
+	HPX_CACHE_STAY stay = {.cache = NULL};
+
+	if (cache && !hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
+		hpx_cache_clear(cache, NULL);
 }
 
 /* ---- putting ----------------------------------------------------------------------------------------------------- */

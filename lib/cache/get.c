@@ -54,7 +54,7 @@ __attribute__((noinline)) static bool hidden(hapax_cache *c, void *e, struct hpx
  * managed cache has to look closer.
  */
 static inline __attribute__((always_inline)) int find_in(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted,
-							 bool managed, void **out)
+							 bool managed, bool roomed, void **out)
 {
 	struct hpx_object *o = NULL, *undone = NULL;
 	bool far = false, first = false, record = false;
@@ -85,6 +85,8 @@ static inline __attribute__((always_inline)) int find_in(hapax_cache *c, const h
 	}
 	if (managed && o && !(counted ? hpx_tier_hit(c, e, key->size, &record) : !hidden(c, e, o)))
 		undone = o, o = NULL;
+	if (roomed && o)
+		c->client->hit(hpx_roomed_of(hpx_node_at(c, e, key->size))->room);
 	if (HPX_LIKELY(o != NULL) && counted && c->stats) {
 		first = !hpx_counters_ready(&c->counters);
 		hpx_count(&c->counters, HPX_CACHE_HITS, 1);
@@ -106,14 +108,19 @@ static inline __attribute__((always_inline)) int find_in(hapax_cache *c, const h
 /* Apart, so that a cache that nothing is asked of has its hits short. */
 __attribute__((noinline)) static int find_managed(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted, void **out)
 {
-	return find_in(c, key, hash, counted, true, out);
+	return find_in(c, key, hash, counted, true, false, out);
 }
 
 static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted, void **out)
 {
 	if (HPX_UNLIKELY(c->tier != NULL))
 		return find_managed(c, key, hash, counted, out);
-	return find_in(c, key, hash, counted, false, out);
+	return find_in(c, key, hash, counted, false, false, out);
+}
+
+int hpx_cache_hit(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool roomed, void **out)
+{
+	return roomed ? find_in(c, key, hash, true, true, true, out) : find_in(c, key, hash, true, true, false, out);
 }
 
 static int get_slow(hapax_cache *c, const hapax_key *key, uint64_t hash, const hapax_get_options *options, void **out);

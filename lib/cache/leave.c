@@ -155,6 +155,7 @@ void hpx_leave_dead(hapax_cache *c, void *e, uint64_t before)
 	if (flags & HPX_NODE_LEFT && !HPX_BROKEN(TOLD_TWICE))
 		return;
 	hpx_timer_detach(c, n);
+	hpx_room_out(c, n);
 	expired = ended(c, n);
 	if (expired)
 		hpx_or_relaxed(&n->flags, HPX_NODE_EXPIRED); /* order: NODE.FLAGS relaxed; for the note, on this thread */

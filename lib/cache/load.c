@@ -33,6 +33,8 @@ static int create_in_place(struct hpx_load *l)
 	hpx_table_set_key(c->table, l->entry, call->key, call->hash, HPX_BROKEN(PUBLISH_BEFORE_INIT) ? 0 : HPX_W_LOADING);
 	if (c->tier)
 		hpx_node_init(c, l->entry, call->hash, 0);
+	if (hpx_has_rooms(c))
+		hpx_roomed_of(hpx_node_of(c, l->entry))->room = c->client->of(call->arg);
 	return 0;
 }
 
@@ -48,6 +50,8 @@ static int create_record(struct hpx_load *l)
 		l->entry = l->record;
 	if (!rc && l->cache->tier)
 		hpx_node_init(l->cache, l->entry, call->hash, 1);
+	if (!rc && hpx_has_rooms(l->cache))
+		hpx_roomed_of(hpx_node_of(l->cache, l->entry))->room = l->cache->client->of(call->arg);
 	return rc;
 }
 
@@ -194,6 +198,7 @@ static void commit_managed(struct hpx_load *l, bool fenced)
 	if (!fenced) {
 		hpx_node_installed(c, n, l->object, &l->terms);
 	} else {
+		hpx_room_out(c, n);
 		/* order: NODE.FLAGS acq_rel; LEFT: the value's death finds that it was told */
 		flags = hpx_or_acq_rel(&n->flags, HPX_NODE_LEFT);
 		key = hpx_table_key(c->table, l->entry);
@@ -216,8 +221,10 @@ static void commit(struct hpx_load *l)
 	uint64_t before;
 
 	l->open = false;
-	if (c->tier)
+	if (c->tier) {
 		hpx_node_terms(c, hpx_node_of(c, l->entry), &l->terms);
+		hpx_room_in(c, hpx_node_of(c, l->entry));
+	}
 	/* order: FLIGHT.COMMIT -> release, in the landing; the object and its record before LOADING is cleared */
 	before = hpx_flight_land(&c->flights, l->entry, hpx_word(l->entry), &landing);
 	count_end(l, HPX_CACHE_SUCCESSES);

@@ -65,6 +65,37 @@ struct hpx_node {
 
 #define HPX_NODE_BYTES ((sizeof(struct hpx_node) + 15) & ~(size_t)15)
 
+/* In front of the node, in a cache whose client has rooms. The links are the client's policy's. */
+struct hpx_roomed {
+	struct hpx_room *room; /* constant; to be followed while the entry is in it, or in a section that found it so */
+	struct hpx_roomed *next, *prev;
+	hpx_u32 within;        /* in() was called and out() not yet */
+};
+#define HPX_ROOMED_BYTES ((sizeof(struct hpx_roomed) + 15) & ~(size_t)15)
+static inline struct hpx_roomed *hpx_roomed_of(struct hpx_node *n)
+{
+	return (struct hpx_roomed *)(void *)((char *)n - HPX_ROOMED_BYTES);
+}
+static inline struct hpx_node *hpx_roomed_node(struct hpx_roomed *r)
+{
+	return (struct hpx_node *)(void *)((char *)r + HPX_ROOMED_BYTES);
+}
+static inline bool hpx_has_rooms(const hapax_cache *c) { return HPX_UNLIKELY(c->client != NULL) && c->client->of; }
+static inline void hpx_room_in(hapax_cache *c, struct hpx_node *n)
+{
+	if (!hpx_has_rooms(c))
+		return;
+	hpx_store_relaxed(&hpx_roomed_of(n)->within, 1); /* order: ROOM.WITHIN relaxed; before the landing, which is the edge */
+	c->client->in(hpx_roomed_of(n)->room);
+}
+/* Whoever sees the entry's end, and they may be two. */
+static inline void hpx_room_out(hapax_cache *c, struct hpx_node *n)
+{
+	/* order: ROOM.WITHIN relaxed; the first of them goes on */
+	if (hpx_has_rooms(c) && hpx_exchange_relaxed(&hpx_roomed_of(n)->within, 0))
+		c->client->out(hpx_roomed_of(n)->room);
+}
+
 /* The node of an entry with a key of `key_size` bytes. */
 static inline struct hpx_node *hpx_node_at(hapax_cache *c, void *e, size_t key_size)
 {

@@ -22,21 +22,8 @@ static bool contradictory(const hapax_cache_options *o)
 	       (fresh && o->keys.release) || (o->flags & HAPAX_CACHE_EXCLUSIVE && (fresh || set(o->negative_ttl_ns)));
 }
 
-static int check(const hapax_cache_options *o)
+int hpx_policy_check(const hapax_policy *p)
 {
-	const int64_t numbers[] = {o->max_entries, o->max_weight, o->retain_age_ns, o->retain_idle_ns, o->ttl_ns,
-				   o->negative_ttl_ns, o->refresh_ns, o->stale_ns, o->stale_error_ns, o->backoff_ns,
-				   o->backoff_max_ns};
-	const hapax_policy *p = o->policy;
-	size_t i;
-
-	for (i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
-		if (!legal(numbers[i]))
-			return HAPAX_EOPTION;
-	if (!(o->ttl_jitter >= 0 && o->ttl_jitter <= 1) || !(o->early_refresh >= 0 && o->early_refresh <= 1e6) || contradictory(o))
-		return HAPAX_EOPTION;
-	if (!p)
-		return 0;
 	if (p->size != sizeof(*p))
 		return HAPAX_EOPTSIZE;
 	if (p->flags != HAPAX_POLICY_TOUCH && p->flags != HAPAX_POLICY_RECORD && p->flags != HAPAX_POLICY_EXACT)
@@ -46,6 +33,21 @@ static int check(const hapax_cache_options *o)
 	if (p->flags == HAPAX_POLICY_TOUCH ? !p->touch_max || p->touch_max > 255 : !p->hit)
 		return HAPAX_EOPTION;
 	return 0;
+}
+
+static int check(const hapax_cache_options *o)
+{
+	const int64_t numbers[] = {o->max_entries, o->max_weight, o->retain_age_ns, o->retain_idle_ns, o->ttl_ns,
+				   o->negative_ttl_ns, o->refresh_ns, o->stale_ns, o->stale_error_ns, o->backoff_ns,
+				   o->backoff_max_ns};
+	size_t i;
+
+	for (i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+		if (!legal(numbers[i]))
+			return HAPAX_EOPTION;
+	if (!(o->ttl_jitter >= 0 && o->ttl_jitter <= 1) || !(o->early_refresh >= 0 && o->early_refresh <= 1e6) || contradictory(o))
+		return HAPAX_EOPTION;
+	return o->policy ? hpx_policy_check(o->policy) : 0;
 }
 
 static bool needed(const hapax_cache_options *o)

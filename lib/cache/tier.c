@@ -83,6 +83,23 @@ static void arrivals_take(struct hpx_tier *t)
 	t->pending_end = &last->link;
 }
 
+/* Under the lock, before arrivals are taken: what arrived of a room came before the room's parting. */
+static void partings_take(struct hpx_tier *t)
+{
+	if (!t->parted)
+		/* order: -> ROOM.PART acquire; the rooms and their links */
+		t->parted = hpx_exchange_acquire(&t->parting, NULL);
+}
+
+/* Under the lock: all that had arrived of them is listed, and nothing follows. */
+static void partings_done(struct hpx_tier *t)
+{
+	if (t->parted && !t->pending) {
+		t->client->depart(t->state, t->parted);
+		t->parted = NULL;
+	}
+}
+
 static void account(struct hpx_tier *t, struct hpx_node *n, bool in)
 {
 	/* order: TIER.HELD relaxed; under the lock, read by anyone as a number */
@@ -165,6 +182,8 @@ static void drain(struct hpx_tier *t, struct batch *b)
 {
 	struct hpx_node *n;
 
+	if (HPX_UNLIKELY(t->client != NULL))
+		partings_take(t);
 	arrivals_take(t);
 	if (t->hits && t->pending && is_full_for(t, t->pending))
 		hpx_hits_drain(t->hits, t->policy->hit, t->state);
@@ -188,10 +207,14 @@ static void drain(struct hpx_tier *t, struct batch *b)
 		if (hpx_entry_is_record(n->entry))
 			hpx_sub_relaxed(&n->pins, 1); /* order: NODE.PINS relaxed; as said */
 	}
+	if (HPX_UNLIKELY(t->client != NULL))
+		partings_done(t);
 }
 
 static bool above(struct hpx_tier *t)
 {
+	if (HPX_UNLIKELY(t->client != NULL) && t->client->above(t->state))
+		return true;
 	/* order: TIER.HELD, TIER.BOUND relaxed; under the lock */
 	return t->bounded && hpx_load_relaxed(t->weighted ? &t->weight : &t->held) > hpx_load_relaxed(&t->bound);
 }
@@ -275,11 +298,13 @@ static void finish(hapax_cache *c, struct batch *b)
 static bool came_meanwhile(struct hpx_tier *t)
 {
 	struct hpx_node *none = NULL;
+	struct hpx_room *nobody = NULL;
 
 	if (HPX_BROKEN(ARRIVAL_FORGOTTEN))
 		return false;
-	/* order: TIER.ARRIVAL acq_rel; as said */
-	return !hpx_cas_acq_rel(&t->arrivals, &none, NULL);
+	/* order: TIER.ARRIVAL, ROOM.PART acq_rel; as said */
+	return !hpx_cas_acq_rel(&t->arrivals, &none, NULL) ||
+	       (HPX_UNLIKELY(t->client != NULL) && !hpx_cas_acq_rel(&t->parting, &nobody, NULL));
 }
 
 void hpx_tier_unlocked(hapax_cache *c)
@@ -307,6 +332,19 @@ void hpx_tier_settle(hapax_cache *c)
 		finish(c, &b);
 		more = b.more;
 	} while (more || came_meanwhile(t));
+}
+
+void hpx_tier_part(hapax_cache *c, struct hpx_room *room, struct hpx_room **link)
+{
+	/* order: ROOM.PART relaxed; only copied */
+	struct hpx_room *first = hpx_load_relaxed(&c->tier->parting);
+
+	do
+		*link = first;
+	/* order: ROOM.PART -> acq_rel; the room, its link; and against came_meanwhile(), as in hpx_tier_admit() */
+	while (!hpx_cas_acq_rel(&c->tier->parting, &first, room));
+	HPX_STOP("tier.parting");
+	hpx_tier_settle(c);
 }
 
 /* The lock's holder has done something else with it: what came meanwhile, and what it listed, is seen to. */

@@ -66,12 +66,17 @@ struct hpx_tier {
 	uint64_t sum, carries;                  /* under the lock: the weight, exactly: sum + carries * 2^64 */
 	hpx_u64 due;                            /* a hint: nothing is due in the wheel before */
 	struct hpx_wheel wheel;                 /* under the lock */
+	const struct hpx_client *client;        /* that has rooms; NULL: none */
+	HPX_ATOMIC(struct hpx_room *) parting;  /* rooms to be emptied: pushed by anyone, taken under the lock */
+	struct hpx_room *parted;                /* under the lock: those taken, some of whose nodes may be pending */
 	hpx_u32 sweeping;                       /* somebody is in maintain() */
 	hpx_u32 era;                            /* clears so far: what was made in an older one is removed */
 };
 
 /* options.c: checks the options beyond cache.c's, makes the tier if they need one (*out NULL: not). */
 int hpx_tier_create(struct hpx_tier **out, hapax_env *env, const hapax_cache_options *o);
+/* 0, or why a policy's descriptor is not acceptable. */
+int hpx_policy_check(const hapax_policy *p);
 /* The cache ends: the policy goes, nothing is listed any more. */
 void hpx_tier_end(struct hpx_tier *t);
 /* A grace period after that. */
@@ -92,6 +97,9 @@ void hpx_tier_unlocked(hapax_cache *c);
 bool hpx_tier_take(hapax_cache *c, struct hpx_node *n, uint64_t lapsed_at);
 /* `fresh`, published and pinned, was written over `old`, which was claimed: it takes its place in the tier. False: not, admit it. */
 bool hpx_tier_replace(hapax_cache *c, struct hpx_node *old, struct hpx_node *fresh, struct hpx_object *o);
+/* A room goes: what is retained of it is let go of, by this thread or whoever has the lock. `link` is where the room keeps the
+ * link to the next one. User code runs. Lock-free, needs no memory; outside sections and locks, the caller in the cache. */
+void hpx_tier_part(hapax_cache *c, struct hpx_room *room, struct hpx_room **link);
 /* The policy hears of a use: a hit of an exact one, a write of the same object. Takes the lock. */
 void hpx_tier_used(hapax_cache *c, struct hpx_node *n);
 /* The weight of a node changes; then settle(). Takes the lock. */
