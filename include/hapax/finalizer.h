@@ -3,9 +3,11 @@
  * hapax/finalizer.h - one-shot finalizers: a function that runs when an object dies, or earlier by hand, or when the
  * process ends; once in all.
  *
- * A finalizer never keeps its object alive, and stays registered when its handle is dropped. When its object dies it runs
- * in the place that a death callback registered at the same time would have (newest first, before the destructor), on the
- * thread that runs the death, without locks or read sections.
+ * A finalizer never keeps its object alive, and stays registered when its handle is dropped. When its object dies it
+ * runs in the place that a death callback registered at the same time would have (newest first, before the
+ * destructor), on the thread that runs the death, without locks or read sections. Whoever comes first of death, run,
+ * detach and the end of the process has it; nobody waits for a run on another thread. In hapax_weak_count() it is one
+ * registration, until then.
  */
 #ifndef HAPAX_FINALIZER_H
 #define HAPAX_FINALIZER_H
@@ -20,9 +22,11 @@ typedef struct hapax_finalizer hapax_finalizer;
 
 enum {
 	/*
-	 * Also runs when the process ends by exit() or by returning from main(), and in hapax_finalize_all(): newest first.
-	 * The first one asks atexit() to see to it. Not in a child of fork() that did not create it: a child that
-	 * exits must not end what is its parent's. It does run in the child if its object dies there.
+	 * Also runs when the process ends by exit() or by returning from main(), and in hapax_finalize_all(): newest
+	 * first, and also when its object has died and its death was not run yet (HAPAX_TYPE_DEFERRED). The first one
+	 * asks atexit() to see to it: so handlers registered after that run before. Not in a child of fork() that did
+	 * not create it: a child that exits must not end what is its parent's. It does run in the child if its object
+	 * dies there. exit() from inside a finalizer is allowed: the others run, its own ctx_free does not.
 	 */
 	HAPAX_FINALIZE_AT_EXIT = 1u << 0
 };
@@ -35,38 +39,53 @@ typedef struct hapax_finalize {
 } hapax_finalize;
 
 /*
- * Registers a finalizer of `object`, which the caller holds. `out` NULL: nobody wants the handle; else the caller owns it
- * (hapax_finalizer_drop).
- * Thread: any. Section: outside. Blocks: at the garbage bound, like hapax_new.
- * Fails: HAPAX_ENULL (object, what, what->fn), HAPAX_EFLAGS, HAPAX_ENOTWEAK, HAPAX_EDEAD (its death has begun),
- * HAPAX_ENOMEM, HAPAX_EGARBAGE. After a failure nothing will run, and `ctx` is the caller's.
+ * Registers a finalizer of `object`, which the caller holds. `out` NULL: nobody wants the handle; else the caller
+ * owns it (hapax_finalizer_drop).
+ * Thread: any. Section: outside. Blocks: at the garbage bound, like hapax_new. Fails: HAPAX_ENULL (object, what,
+ * what->fn), HAPAX_EFLAGS, HAPAX_ENOTWEAK, HAPAX_EDEAD (its death has begun), HAPAX_ENOMEM (also when atexit() has
+ * none), HAPAX_EGARBAGE. After a failure nothing will run, and `ctx` is the caller's.
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_finalizer_new(void *object, const hapax_finalize *what, unsigned flags,
 						   hapax_finalizer **out);
 
-/* Runs it now, on this thread, unless it has run, runs, or was detached: 0, and what fn returned in *result (may be NULL);
- * else HAPAX_DEAD. Does not wait for a run on another thread. Fails: HAPAX_ENULL. */
+/*
+ * Runs it now, on this thread, unless it has run, runs, or was detached: 0, and what fn returned in *result (may be
+ * NULL); else HAPAX_DEAD and *result untouched. Does not wait for a run on another thread. Needs no memory, preserves
+ * errno.
+ * Thread: any. Section: outside. Blocks: only as fn does. Fails: HAPAX_ENULL.
+ */
 HAPAX_API int hapax_finalizer_run(hapax_finalizer *finalizer, int *result);
 
 /* It will not run: 0, and what it consists of in *what (may be NULL), the caller's again; ctx_free is not called. Else
- * HAPAX_DEAD. Fails: HAPAX_ENULL. Needs no memory. */
+ * HAPAX_DEAD, and *what zeroed. Thread: any. Section: either. Blocks: no. Fails: HAPAX_ENULL. Needs no memory. */
 HAPAX_API int hapax_finalizer_detach(hapax_finalizer *finalizer, hapax_finalize *what);
 
-/* What it consists of, and its object with a reference that the caller owns, as long as it is alive: 0. Else HAPAX_DEAD, also
- * between the death of its object and its run. `what`, `object`: may be NULL. Fails: HAPAX_ENULL. */
+/*
+ * What it consists of, and its object with a reference that the caller owns, if it is alive at the instant of the
+ * call: 0. Else HAPAX_DEAD, also between the death of its object and its run, and both are zeroed. `ctx` is as good
+ * as long as nobody runs or detaches it. `what`, `object`: may be NULL. Thread: any. Section: either. Blocks: no.
+ * Fails: HAPAX_ENULL.
+ */
 HAPAX_API int hapax_finalizer_peek(hapax_finalizer *finalizer, hapax_finalize *what, void **object);
 
-/* True until it runs or is detached, or its object dies; false inside `fn` and ever after. NULL: false. */
+/*
+ * True until it runs or is detached, or its object dies; false inside `fn` and ever after. NULL: false. As peek()
+ * otherwise.
+ */
 HAPAX_API bool hapax_finalizer_alive(hapax_finalizer *finalizer);
 
-/* Gives the handle back, and nothing else: it still runs. NULL is a no-op. Cannot fail, needs no memory. */
+/*
+ * Gives the handle back, and nothing else: it still runs. NULL is a no-op. Cannot fail, needs no memory, never waits;
+ * from anywhere. A drop too many is noticed as long as it is pending: debug builds abort, release builds ignore it.
+ */
 HAPAX_API void hapax_finalizer_drop(hapax_finalizer *finalizer);
 
 /*
- * Runs every finalizer with HAPAX_FINALIZE_AT_EXIT that is alive in `env` (NULL: in all environments) and was created by this
- * process, newest first, also those that are created meanwhile: how many ran. For programs that end otherwise than by exit(),
- * or want them run before other things go. Objects stay as they are.
- * Thread: any. Section: outside. Blocks: only as they do.
+ * Runs every finalizer with HAPAX_FINALIZE_AT_EXIT in `env` (NULL: in all environments) that has not run, was not
+ * detached and was created by this process, newest first, also those that are created meanwhile: how many ran. For
+ * programs that end otherwise than by exit(), or want them run before other things go. Objects stay as they are. A
+ * call from inside one of them runs the others; where one leaves its thread, those behind it stay for the next call.
+ * Thread: any. Section: outside. Blocks: only as they do. Needs no memory.
  */
 HAPAX_API size_t hapax_finalize_all(hapax_env *env);
 
