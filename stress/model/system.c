@@ -285,6 +285,11 @@ int model_pthread_attr_destroy(void *attributes) { return attributes ? 0 : EINVA
 int model_pthread_attr_setdetachstate(void *attributes, int state) { return attributes && state >= 0 ? 0 : EINVAL; }
 int model_pthread_sigmask(int how, const void *set, void *old) { return how >= 0 && (set || old) ? 0 : EINVAL; }
 int model_sigfillset(void *set) { return set ? 0 : -1; }
+int model_atexit(void (*fn)(void)) { return fn ? 0 : -1; } /* no run ends the process, and none forks */
+int model_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+	return prepare || parent || child ? 0 : EINVAL;
+}
 int model_madvise(void *address, size_t size, int advice) { return address && size && advice ? 0 : -1; }
 
 /* ---- futexes, time ------------------------------------------------------------------------------------------------ */
