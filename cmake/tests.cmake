@@ -135,6 +135,21 @@ foreach(source IN LISTS examples)
 	set_tests_properties(${name} PROPERTIES LABELS api TIMEOUT 60 ENVIRONMENT "${HAPAX_TEST_ENVIRONMENT}")
 endforeach()
 
+# What they are compared with, and the figures of the comparison; nothing of it depends on the build.
+if(NOT HAPAX_SANITIZE AND NOT HAPAX_DEBUG)
+	find_package(Python3 3.11 QUIET COMPONENTS Interpreter)
+	file(GLOB originals CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/examples/python/*.py)
+	foreach(source IN LISTS originals ITEMS ${PROJECT_SOURCE_DIR}/scripts/example_lines.py)
+		get_filename_component(name ${source} NAME_WE)
+		if(Python3_FOUND)
+			add_test(NAME python.${name} COMMAND ${Python3_EXECUTABLE} -I ${source} --check)
+		else()
+			add_test(NAME python.${name} COMMAND sh -c "exit 77")
+		endif()
+		set_tests_properties(python.${name} PROPERTIES LABELS api TIMEOUT 60 SKIP_RETURN_CODE 77)
+	endforeach()
+endif()
+
 # Checks of the source text, the installation and the oracles: once, in the plain build.
 if(NOT HAPAX_SANITIZE AND NOT HAPAX_DEBUG)
 	file(GLOB lints CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/lint/*.py ${PROJECT_SOURCE_DIR}/tests/lint/*.sh)

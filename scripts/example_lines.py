@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""example_lines.py [--check]: the size of each example under docs/examples beside its Python original, in lines that are
-neither blank nor comment. Counted is the part of a file from a comment `---- system` to the next `---- story`: what somebody
-writes who wants the system, without what shows that it works. --check: docs/examples/README.md has this very table."""
+"""example_lines.py [--check]: the size of each example under docs/examples beside its Python original, in lines that
+are neither blank nor comment. Counted is what is between a comment `---- system` and the next `---- story`: what
+somebody writes who wants the system, without what shows that it works.
+--check: docs/examples/README.md has this very table."""
 import pathlib
 import re
 import sys
@@ -16,8 +17,8 @@ def parts(path):
     # comments become blank, but for the marks
     marks = r"---- (system|story)(?:: (.*?))?(?: -+)?(?: \*/)?$"
     if path.suffix == ".c":
-        text = re.sub(r"/\*.*?\*/", lambda m: m[0] if re.match(r"/\* " + marks, m[0]) else "\n" * m[0].count("\n"), text,
-                      flags=re.S)
+        text = re.sub(r"/\*.*?\*/",
+                      lambda m: m[0] if re.match(r"/\* " + marks, m[0]) else "\n" * m[0].count("\n"), text, flags=re.S)
     else:
         text = re.sub(r'^\s*""".*?"""$', "", text, flags=re.M | re.S)
     for line in text.splitlines():

@@ -7,8 +7,8 @@
  *   3. a dictionary of weak values: freed with its last user, but two who miss at once make two
  *   4. one lock around it: one instance again, and nobody gets anything while one is being made
  *
- * Here the first is an option, the second is what references are, the third has a call that cannot make two, and the fourth is
- * the cache. The traps are told where they would have been.
+ * Here the first is an option, the second is what references are, the third has a call that cannot make two, and the
+ * fourth is the cache. The traps are told where they would have been.
  */
 #include <hapax/hapax.h>
 #include <pthread.h>
@@ -17,7 +17,7 @@
 
 #define MUST(holds) ((holds) ? (void)0 : (printf("line %d: %s\n", __LINE__, #holds), exit(1)))
 
-/* ---- system: the data --------------------------------------------------------------------------------------------- */
+/* ---- system: the data -------------------------------------------------------------------------------------------- */
 
 struct data {
 	char key[16];
@@ -49,7 +49,7 @@ static int data_load(void *object, const hapax_key *key, void *arg, hapax_load_e
 	return HAPAX_LOAD_OK;
 }
 
-/* ---- system: stage 1, a strong dictionary ------------------------------------------------------------------------- */
+/* ---- system: stage 1, a strong dictionary ------------------------------------------------------------------------ */
 
 static int strong(hapax_cache **cacher)
 {
@@ -57,7 +57,7 @@ static int strong(hapax_cache **cacher)
 								 .load = data_load, .max_entries = INT64_MAX});
 }
 
-/* ---- story -------------------------------------------------------------------------------------------------------- */
+/* ---- story ------------------------------------------------------------------------------------------------------- */
 
 static void stage_1(void)
 {
@@ -77,7 +77,7 @@ static void stage_1(void)
 	printf(", with a bound of one %d\n", alive);
 }
 
-/* ---- system: stage 2, users who count ------------------------------------------------------------------------------ */
+/* ---- system: stage 2, users who count ---------------------------------------------------------------------------- */
 
 static void forgotten(const hapax_key *key, void *object, const char *type, uint64_t count, bool inherited, void *ctx)
 {
@@ -90,10 +90,11 @@ static void forgotten(const hapax_key *key, void *object, const char *type, uint
 static int counting(hapax_cache **cacher, int *n_forgotten)
 {
 	return hapax_cache_create(cacher, &(hapax_cache_options){HAPAX_CACHE_OPTIONS_INIT, .type = &data_type,
-								 .load = data_load, .leak = forgotten, .leak_ctx = n_forgotten});
+								 .load = data_load, .leak = forgotten,
+								 .leak_ctx = n_forgotten});
 }
 
-/* ---- story -------------------------------------------------------------------------------------------------------- */
+/* ---- story ------------------------------------------------------------------------------------------------------- */
 
 static void stage_2(void)
 {
@@ -102,11 +103,13 @@ static void stage_2(void)
 	int n_forgotten = 0;
 
 	MUST(counting(&cacher, &n_forgotten) == HAPAX_OK);
-	MUST(data_get(cacher, HAPAX_STR("a"), &mine) == HAPAX_OK && data_get(cacher, HAPAX_STR("a"), &yours) == HAPAX_OK);
+	MUST(data_get(cacher, HAPAX_STR("a"), &mine) == HAPAX_OK);
+	MUST(data_get(cacher, HAPAX_STR("a"), &yours) == HAPAX_OK);
 	MUST(mine == yours && hapax_count(mine) == 2);
 	/*
-	 * One remove("a") too many by one user takes the data away from another, if what is counted is names. What is given back
-	 * here is a reference, once: the variable is empty afterwards, and in a debug build a release too many aborts by name.
+	 * One remove("a") too many by one user takes the data away from another, if what is counted is names. What is
+	 * given back here is a reference, once: the variable is empty afterwards, and in a debug build a release too
+	 * many aborts by name.
 	 */
 	data_release(hapax_steal(mine));
 	data_release(hapax_steal(mine));
@@ -123,7 +126,7 @@ static void stage_2(void)
 	MUST(alive == 0);
 }
 
-/* ---- system: stage 3, weak values ---------------------------------------------------------------------------------- */
+/* ---- system: stage 3, weak values -------------------------------------------------------------------------------- */
 
 /* Looks, and makes what is missing, without a lock: somebody else may do so at the same time. */
 static struct data *weak_get(hapax_table *cacher, hapax_key key)
@@ -140,7 +143,7 @@ static struct data *weak_get(hapax_table *cacher, hapax_key key)
 	return hapax_table_get_or_put(cacher, key, data, &first, NULL) ? NULL : first;
 }
 
-/* ---- story -------------------------------------------------------------------------------------------------------- */
+/* ---- story ------------------------------------------------------------------------------------------------------- */
 
 static pthread_barrier_t together;
 static hapax_table *shared_table;
@@ -173,7 +176,7 @@ static void stage_3(void)
 	printf("3. weak: two threads, one instance; nobody uses it, none left\n");
 }
 
-/* ---- system: stage 4, the cache ------------------------------------------------------------------------------------ */
+/* ---- system: stage 4, the cache ---------------------------------------------------------------------------------- */
 
 static hapax_cache *pages;
 
@@ -189,7 +192,7 @@ static void gone(hapax_weak *weak, void *ctx)
 	++*(int *)ctx;
 }
 
-/* ---- story -------------------------------------------------------------------------------------------------------- */
+/* ---- story ------------------------------------------------------------------------------------------------------- */
 
 static void *ask_cache(void *unused)
 {
@@ -216,8 +219,8 @@ static void stage_4(void)
 	MUST(!pthread_join(thread, &answer));
 	other = answer;
 	/*
-	 * Whoever came second waited for the first one's load, and for nothing else: other keys are loaded meanwhile, by others or
-	 * by the loader itself, which got the font. Under one lock the first waits, and the second hangs.
+	 * Whoever came second waited for the first one's load, and for nothing else: other keys are loaded meanwhile,
+	 * by others or by the loader itself, which got the font. Under one lock the first waits, and the second hangs.
 	 */
 	MUST(one == other && made == 2 && alive == 2 && !strcmp(one->font->key, "font"));
 	MUST(hapax_weak_new(one, &(hapax_callback){gone, &n_gone, NULL}, &watch) == HAPAX_OK);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A cache of models: loaded on a miss, shared while anybody uses them, held for a minute after that, good for an hour, at most
- * two held, with a farewell and statistics. All of it is options (python/model_cache.py writes it by hand).
+ * A cache of models: loaded on a miss, shared while anybody uses them, held for a minute after that, good for an hour,
+ * at most two held, with a farewell and statistics. All of it is options (python/model_cache.py writes it by hand).
  *
  * Two durations that the usual recipe, a weak dictionary with timestamps, takes for one:
  *
- *   retain_idle_ns   how long the cache keeps what nobody uses. A weak dictionary keeps nothing: a model that it was told to
- *                    keep for a minute dies with its user.
- *   ttl_ns           how long a model may be handed out at all. Past it there is a new instance, also while the old one is in
- *                    use. For mere retention that is wrong: then the old one is found again.
+ *   retain_idle_ns   how long the cache keeps what nobody uses. A weak dictionary keeps nothing: a model that it was
+ *                    told to keep for a minute dies with its user.
+ *   ttl_ns           how long a model may be handed out at all. Past it there is a new instance, also while the old one
+ *                    is in use. For mere retention that is wrong: then the old one is found again.
  *
  * Time is the monotonic clock's; here it is a variable, so that an hour passes at once.
  */
@@ -19,7 +19,7 @@
 
 #define MUST(holds) ((holds) ? (void)0 : (printf("line %d: %s\n", __LINE__, #holds), exit(1)))
 
-/* ---- system ------------------------------------------------------------------------------------------------------- */
+/* ---- system ------------------------------------------------------------------------------------------------------ */
 
 struct model {
 	float *weights;
@@ -46,14 +46,15 @@ HAPAX_TYPE(model, struct model, .destroy = model_destroy);
 
 static int model_cache(hapax_cache **cache, hapax_env *env, hapax_removal_fn farewell)
 {
-	return hapax_cache_create(cache, &(hapax_cache_options){HAPAX_CACHE_OPTIONS_INIT, .env = env, .type = &model_type,
-								.load = model_load, .max_entries = 2,
-								.policy = hapax_policy_lru(),
+	return hapax_cache_create(cache, &(hapax_cache_options){HAPAX_CACHE_OPTIONS_INIT, .env = env,
+								.type = &model_type, .load = model_load,
+								.on_removal = farewell,
+								.max_entries = 2, .policy = hapax_policy_lru(),
 								.retain_idle_ns = 60 * HAPAX_SECOND,
-								.ttl_ns = 3600 * HAPAX_SECOND, .on_removal = farewell});
+								.ttl_ns = 3600 * HAPAX_SECOND});
 }
 
-/* ---- story -------------------------------------------------------------------------------------------------------- */
+/* ---- story ------------------------------------------------------------------------------------------------------- */
 
 static uint64_t now = HAPAX_SECOND;
 static uint64_t tell_time(void *ctx)
@@ -67,10 +68,11 @@ static int farewells[6]; /* by cause */
 /* Called outside all locks: it may ask the cache, and may take its time. */
 static int farewell(const hapax_removal *removal, void *ctx)
 {
-	static const char *const causes[] = {"removed", "replaced", "unused", "expired", "let go of for room", "closed"};
+	static const char *const causes[] = {"removed", "replaced", "unused", "expired", "no room", "closed"};
 
 	(void)ctx;
-	printf("   farewell, %.*s: %s\n", (int)removal->key.size, (const char *)removal->key.data, causes[removal->cause]);
+	printf("   farewell, %.*s: %s\n", (int)removal->key.size, (const char *)removal->key.data,
+	       causes[removal->cause]);
 	farewells[removal->cause]++;
 	return 0;
 }
@@ -96,17 +98,18 @@ static unsigned loads(void)
 static void pass(uint64_t seconds)
 {
 	now += seconds * HAPAX_SECOND;
-	while (hapax_cache_maintain(cache)) /* a program does this now and then, or not: reads see the deadlines without it */
+	while (hapax_cache_maintain(cache)) /* now and then, or not: reads see the deadlines without it */
 		;
 }
 
 int main(void)
 {
+	const hapax_env_options env_options = {HAPAX_ENV_OPTIONS_INIT, .seed = 1, .clock = {tell_time, NULL}};
 	HAPAX_AUTO_ENV(env) = NULL;
 	hapax_cache_stats stats = {.size = sizeof(stats)};
 	struct model *one, *same, *newer, *others[2];
 
-	MUST(hapax_env_create(&env, &(hapax_env_options){HAPAX_ENV_OPTIONS_INIT, .seed = 1, .clock = {tell_time, NULL}}) == HAPAX_OK);
+	MUST(hapax_env_create(&env, &env_options) == HAPAX_OK);
 	MUST(model_cache(&cache, env, farewell) == HAPAX_OK);
 
 	printf("loaded on a miss, shared while used\n");
@@ -160,8 +163,8 @@ int main(void)
 	hapax_release(same);
 
 	MUST(hapax_cache_stats_get(cache, &stats) == HAPAX_OK);
-	printf("%u hits, %u misses, %u loads, %u hits of what was not held\n", (unsigned)stats.hits, (unsigned)stats.misses,
-	       (unsigned)stats.loads, (unsigned)stats.demoted_hits);
+	printf("%u hits, %u misses, %u loads, %u hits of what was not held\n", (unsigned)stats.hits,
+	       (unsigned)stats.misses, (unsigned)stats.loads, (unsigned)stats.demoted_hits);
 	MUST(stats.hits == 5 && stats.misses == stats.loads);
 	hapax_cache_destroy(cache);
 	return 0;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The three weak collections (python/weak_collections.py: WeakValueDictionary, WeakKeyDictionary, WeakSet): documents found by
- * name, notes attached to documents, the set of documents that are open. None of them keeps a document alive.
+ * The three weak collections (python/weak_collections.py: WeakValueDictionary, WeakKeyDictionary, WeakSet): documents
+ * found by name, notes attached to documents, the set of documents that are open. None of them keeps a document alive.
  *
- * Python's weak keys are compared by equality: two documents with the same text are one key, and their notes get mixed up; one
- * without a hash is no key at all. Here a key is the object itself. In both, notes that hold their own document pin it; here
- * they hold it weakly, and if they do not, the leak report names them.
+ * Python's weak keys are compared by equality: two documents with the same text are one key, and their notes get mixed
+ * up; one without a hash is no key at all. Here a key is the object itself. In both, notes that hold their own
+ * document pin it; here they hold it weakly, and if they do not, the leak report names them.
  */
 #include <hapax/hapax.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@
 
 #define MUST(holds) ((holds) ? (void)0 : (printf("line %d: %s\n", __LINE__, #holds), exit(1)))
 
-/* ---- system ------------------------------------------------------------------------------------------------------- */
+/* ---- system ------------------------------------------------------------------------------------------------------ */
 
 struct document { char text[32]; };
 struct notes {
@@ -59,7 +59,7 @@ static int add_note(hapax_weak_map *notes_of, struct document *document)
 	return status;
 }
 
-/* ---- story -------------------------------------------------------------------------------------------------------- */
+/* ---- story ------------------------------------------------------------------------------------------------------- */
 
 int main(void)
 {
@@ -86,14 +86,14 @@ int main(void)
 	MUST(add_note(notes_of, copy) == HAPAX_OK);
 	MUST(notes_map_get(notes_of, letter, &notes) == HAPAX_OK && notes->n == 2);
 	notes_release(notes);
-	MUST(notes_map_get(notes_of, copy, &notes) == HAPAX_OK && notes->n == 1); /* of the same text, and yet another key */
+	MUST(notes_map_get(notes_of, copy, &notes) == HAPAX_OK && notes->n == 1); /* same text, another key */
 	notes_release(notes);
 
 	MUST(hapax_weak_set_add(opened, letter, &added) == HAPAX_OK && added);
 	MUST(hapax_weak_set_add(opened, letter, &added) == HAPAX_OK && !added);
 	MUST(hapax_weak_set_add(opened, copy, NULL) == HAPAX_OK);
-	printf("two documents: %zu names, %zu with notes, %zu open\n", hapax_table_size(by_name), hapax_weak_map_size(notes_of),
-	       hapax_weak_set_size(opened));
+	printf("two documents: %zu names, %zu with notes, %zu open\n", hapax_table_size(by_name),
+	       hapax_weak_map_size(notes_of), hapax_weak_set_size(opened));
 
 	document_release(letter); /* its last reference, whatever collections it is in */
 	MUST(documents_gone == 1 && notes_gone == 1);
@@ -104,8 +104,8 @@ int main(void)
 		n++;
 	}
 	MUST(n == 1);
-	printf("one let go of:  %zu name, %zu with notes, %zu open\n", hapax_table_size(by_name), hapax_weak_map_size(notes_of),
-	       hapax_weak_set_size(opened));
+	printf("one let go of: %zu name, %zu with notes, %zu open\n", hapax_table_size(by_name),
+	       hapax_weak_map_size(notes_of), hapax_weak_set_size(opened));
 	document_release(copy);
 	MUST(documents_gone == 2 && notes_gone == 2);
 	MUST(hapax_table_size(by_name) + hapax_weak_map_size(notes_of) + hapax_weak_set_size(opened) == 0);

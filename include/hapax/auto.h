@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * hapax/auto.h - variables that give back what they hold when they go out of scope (GCC's and clang's cleanup attribute).
+ * hapax/auto.h - variables that give back what they hold when they go out of scope (GCC's and clang's cleanup
+ * attribute).
  *
  *      HAPAX_AUTO(struct model *) m = NULL;                 an object: hapax_release()
  *      HAPAX_AUTO_WEAK(watch) = NULL;                       a handle: hapax_weak_drop()
  *      if (model_get(cache, key, &m))
  *              return -1;                                   nothing to clean up by hand, here or below
  *
- * It runs however the scope is left: at its end, by return, break, continue or goto; the last variable first, and after
- * the value of a return has been computed. Not by exit() or longjmp(); when a thread ends by pthread_exit() or is cancelled
- * only in code that is compiled with -fexceptions.
+ * It runs however the scope is left: at its end, by return, break, continue or goto; the last variable first, and
+ * after the value of a return has been computed. Not by exit() or longjmp(); when a thread ends by pthread_exit() or
+ * is cancelled only in code that is compiled with -fexceptions.
  *
- * The variable must be initialised where it is declared, if only with NULL, and neither goto nor case may jump past that.
- * It is for one reference at a time: assigning to it releases nothing, and loses what it held. Passing the reference on, to
- * the caller or to what consumes it: hapax_steal(m). Errors of a drop are not seen: hapax_weak_drop() may say
- * HAPAX_INFLIGHT, which only matters to who frees what the callback uses.
+ * The variable must be initialised where it is declared, if only with NULL, and neither goto nor case may jump past
+ * that. It is for one reference at a time: assigning to it releases nothing, and loses what it held. Passing the
+ * reference on, to the caller or to what consumes it: hapax_steal(m). Errors of a drop are not seen: hapax_weak_drop()
+ * may say HAPAX_INFLIGHT, which only matters to who frees what the callback uses.
  *
- * Objects, handles and caches may end in any order, so the order of the declarations does not matter to hapax; what an object's
- * destructor uses is declared before it. C only; C++ has hapax/hapax.hpp.
+ * What is declared first ends last. A table, cache or memo is best declared before what is got from it: objects that
+ * are still alive when it is destroyed stay valid, but are reported. C only; C++ has hapax/hapax.hpp.
  */
 #ifndef HAPAX_AUTO_H
 #define HAPAX_AUTO_H
@@ -69,7 +70,7 @@ static inline void hapax_auto_env(hapax_env **env) { hapax_env_destroy(*env); }
 #define HAPAX_AUTO_ITER(name)        __attribute__((cleanup(hapax_auto_iter))) hapax_iter *name
 #define HAPAX_AUTO_MAP_ITER(name)    __attribute__((cleanup(hapax_auto_map_iter))) hapax_weak_map_iter *name
 #define HAPAX_AUTO_SET_ITER(name)    __attribute__((cleanup(hapax_auto_set_iter))) hapax_weak_set_iter *name
-#define HAPAX_AUTO_LOAD(name)        __attribute__((cleanup(hapax_auto_load))) hapax_load *name /* not completed: failed */
+#define HAPAX_AUTO_LOAD(name)        __attribute__((cleanup(hapax_auto_load))) hapax_load *name
 /* A record, not a pointer: HAPAX_AUTO_ERROR(error) = {0}; */
 #define HAPAX_AUTO_ERROR(name)       __attribute__((cleanup(hapax_auto_error))) hapax_load_error name
 /* What was created by the scope's owner: destroyed. */

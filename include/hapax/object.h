@@ -88,10 +88,10 @@ HAPAX_API const hapax_type *hapax_box_type(void);
 HAPAX_API const hapax_type *hapax_type_of(const void *object);
 
 /*
- * HAPAX_TYPE(name, struct_type, further members of hapax_type as designated initialisers); defines name_type and functions
- * that are their hapax_ namesakes with struct_type * for void *. What gives an object gives it in this type; what takes one
- * takes no other pointer, where `void *` would also take the address of a variable. They check nothing else: that a table,
- * memo or handle is of this type is up to its maker (a cache with a type refuses others). C only.
+ * HAPAX_TYPE(name, struct_type, further members of hapax_type as designated initialisers); defines name_type and
+ * functions that are their hapax_ namesakes with struct_type * for void *. What gives an object gives it in this type;
+ * what takes one takes no other pointer, where `void *` would also take the address of a variable. They check nothing
+ * else: that a table, memo or handle is of this type is up to its maker (a cache with a type refuses others). C only.
  *
  *      int name_new(env, struct_type **out)                         hapax_new(), without extra bytes
  *      int name_retain(struct_type *)                               hapax_retain()
@@ -99,7 +99,7 @@ HAPAX_API const hapax_type *hapax_type_of(const void *object);
  *      struct_type *name_weak_get(weak)                             hapax_weak_get()        hapax/weak.h
  *      int name_get(cache, key, struct_type **out), name_put(cache, key, struct_type *)        cache.h
  *      int name_table_get(table, key, struct_type **out), name_table_put(table, key, struct_type *)    table.h
- *      int name_map_get(map, void *key, struct_type **data), name_map_put(map, void *key, struct_type *data)  weak_map.h
+ *      int name_map_get(map, void *key, struct_type **out), name_map_put(map, void *key, struct_type *)   weak_map.h
  *      int name_call(memo, void *owner, args, n, struct_type **out)  hapax_memo_call()       memo.h
  *
  * The last five lines need their header only where they are called.

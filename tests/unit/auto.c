@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Variables that give back what they hold (hapax/auto.h), however their scope is left. test_env_end() fails for anything that
- * was not given back, and the destructor of an item for anything that was given back twice.
+ * Variables that give back what they hold (hapax/auto.h), however their scope is left. test_env_end() fails for
+ * anything that was not given back, and the destructor of an item for anything that was given back twice.
  */
 #include "unit/item.h"
 
-/* ---- objects: ways out of a scope --------------------------------------------------------------------------------- */
+/* ---- objects: ways out of a scope -------------------------------------------------------------------------------- */
 
 TEST(auto_end_of_scope_last_first)
 {
@@ -109,7 +109,7 @@ TEST(auto_shared_objects_lose_one_reference)
 	test_env_end(env);
 }
 
-/* ---- passing on --------------------------------------------------------------------------------------------------- */
+/* ---- passing on -------------------------------------------------------------------------------------------------- */
 
 static struct item *make(hapax_env *env, bool well)
 {
@@ -159,7 +159,7 @@ TEST(auto_steal_evaluates_once_and_clears)
 	test_env_end(env);
 }
 
-/* ---- every kind --------------------------------------------------------------------------------------------------- */
+/* ---- every kind -------------------------------------------------------------------------------------------------- */
 
 TEST(auto_nothing_to_give_back)
 {
@@ -259,8 +259,8 @@ TEST(auto_caches_and_load_errors)
 {
 	hapax_env *env = test_env();
 	int dropped = 0;
-	hapax_cache_options options = {HAPAX_CACHE_OPTIONS_INIT, .env = env, .type = &item_type, .load = fail_with_detail,
-				       .arg = &dropped, .max_entries = 8};
+	hapax_cache_options options = {HAPAX_CACHE_OPTIONS_INIT, .env = env, .type = &item_type,
+				       .load = fail_with_detail, .arg = &dropped, .max_entries = 8};
 
 	for (int i = 0; i < 3; i++) {
 		HAPAX_AUTO_CACHE(cache) = NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What HAPAX_TYPE() defines: a type of the right size and alignment, and functions that do what their namesakes do, with
- * pointers of that type.
+ * What HAPAX_TYPE() defines: a type of the right size and alignment, and functions that do what their namesakes do,
+ * with pointers of that type.
  */
 #include <hapax/object.h>
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A cache of models by hand: loaded on a miss, shared while used, held for a minute after that, good for an hour, at most
-two held, with a farewell and statistics. ../model_cache.c is the same; what it need not write is retention and validity side
-by side. At the end, the usual shorter recipe, and where it goes wrong."""
+"""A cache of models by hand: loaded on a miss, shared while used, held for a minute after that, good for an hour, at
+most two held, with a farewell and statistics. ../model_cache.c is the same; what it need not write is retention and
+validity side by side. At the end, the usual shorter recipe, and where it goes wrong."""
 import collections
 import threading
 import time

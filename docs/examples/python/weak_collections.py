@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The weak collections of weakref: documents by name, notes attached to them, the set of open ones. ../weak_collections.c is
-the same."""
+"""The weak collections of weakref: documents by name, notes attached to them, the set of open ones.
+../weak_collections.c is the same."""
 import gc
 import weakref
 
