@@ -300,6 +300,10 @@ static void die_rest(struct dying *d)
 		link_init(d->object);
 		queue_append(self, d->object);
 		return;
+	} else if (HPX_UNLIKELY(self->dying != NULL)) { /* released by its notes: before its callbacks (data of weak maps) */
+		link_init(d->object);
+		queue_append(self, d->object);
+		run_deaths(self, NULL);
 	} else {
 		run_deaths(self, d->object);
 	}

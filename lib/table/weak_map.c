@@ -116,15 +116,17 @@ static int key_of(hapax_weak_map *map, void *key, struct hpx_object **o)
 	return hpx_ident_acceptable(map->core, *o);
 }
 
-/* In a section: the data of a held object with a reference, or NULL. */
+/* In a section: the data of a held object with a reference, or NULL: also if it cannot have one more, as in weak tables. */
 static struct hpx_object *find_and_take(struct hpx_ident *core, struct hpx_object *o)
 {
 	struct hpx_object *data;
 
-	do
+	do {
 		data = hpx_ident_find(core, o);
-	while (data && HPX_UNLIKELY(!hpx_take(data)));
-	return data;
+		if (!data || HPX_LIKELY(hpx_take(data)))
+			return data;
+	} while (hpx_dead(data));
+	return NULL;
 }
 
 int hapax_weak_map_get(hapax_weak_map *map, void *key, void **data)
@@ -227,14 +229,17 @@ int hapax_weak_map_get_or_put(hapax_weak_map *map, void *key, void *data, void *
 	if (status)
 		return status;
 	for (;;) {
-		bool taken;
+		bool taken, dead;
 
 		status = hpx_ident_put(map->core, o, hpx_object_of(data), false, &old);
 		if (status || !old)
 			break;
 		taken = hpx_take(old);
+		dead = !taken && hpx_dead(old);
 		hpx_read_unlock();
-		if (taken)
+		if (!taken && !dead)
+			status = HAPAX_EOVERFLOW;
+		if (!dead)
 			break;
 	}
 	errno = saved;

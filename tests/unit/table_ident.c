@@ -337,7 +337,7 @@ static void race(unsigned index, void *arg)
 			got(hpx_ident_take(r->f.t, hpx_object_of(item)));
 		} else {
 			find(&r->f, item);
-			CHECK(hpx_ident_size(r->f.t) <= RACED * 4);
+			CHECK(hpx_ident_size(r->f.t) < SIZE_MAX / 2); /* an estimate now, but not below 0 */
 		}
 		hapax_release(item);
 	}
