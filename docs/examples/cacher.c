@@ -10,6 +10,7 @@
  * Here the first is an option, the second is what references are, the third has a call that cannot make two, and the
  * fourth is the cache. The traps are told where they would have been.
  */
+#define _POSIX_C_SOURCE 200809L
 #include <hapax/hapax.h>
 #include <pthread.h>
 #include <stdio.h>

@@ -7,6 +7,7 @@
  * the program ends. Here `ctx` is whatever the finalizer needs; the object is not passed, cannot be revived, and is
  * never kept.
  */
+#define _POSIX_C_SOURCE 200809L
 #include <hapax/hapax.h>
 #include <stdio.h>
 #include <stdlib.h>
