@@ -133,3 +133,61 @@ TEST(typed_caches)
 	hapax_cache_destroy(cache);
 	test_env_end(env);
 }
+
+TEST(typed_weak_maps)
+{
+	hapax_env *env = test_env();
+	hapax_weak_map_options options = {HAPAX_WEAK_MAP_OPTIONS_INIT, .env = env};
+	struct early *data, *out = (struct early *)env;
+	struct item *key = item_new(env, 1);
+	hapax_weak_map *map;
+
+	CHECK_EQ(hapax_weak_map_create(&map, &options), HAPAX_OK);
+	CHECK_EQ(early_new(env, &data), HAPAX_OK);
+	CHECK_EQ(early_map_get(map, key, &out), HAPAX_MISS);
+	CHECK(!out);
+	CHECK_EQ(early_map_put(map, key, NULL), HAPAX_ENULL);
+	CHECK_EQ(early_map_put(map, key, data), HAPAX_OK);
+	CHECK_EQ(early_map_get(map, key, NULL), HAPAX_ENULL);
+	CHECK_EQ(early_map_get(map, key, &out), HAPAX_OK);
+	CHECK_PTR(out, data);
+	CHECK_EQ(hapax_count(data), 3);
+	early_release(out);
+	early_release(data);
+	hapax_weak_map_destroy(map);
+	hapax_release(key);
+	test_env_end(env);
+}
+
+static int first_letter(void *result, void *owner, const hapax_arg *args, size_t n, void *ctx, hapax_load_error *error)
+{
+	CHECK_EQ(n, 2);
+	CHECK_PTR(owner, ctx);
+	error->code = 3;
+	((struct early *)result)->c = *(const char *)args[1].data;
+	return args[0].value.i ? HAPAX_LOAD_OK : HAPAX_LOAD_FAIL;
+}
+
+TEST(typed_memos)
+{
+	hapax_env *env = test_env();
+	struct item *owner = item_new(env, 1);
+	hapax_memo_options options = {HAPAX_MEMO_OPTIONS_INIT, .env = env, .flags = HAPAX_MEMO_OWNED, .type = &early_type,
+				      .compute = first_letter, .ctx = owner};
+	struct early *e, *again, *none = (struct early *)env;
+	hapax_memo *memo;
+
+	CHECK_EQ(hapax_memo_create(&memo, &options), HAPAX_OK);
+	CHECK_EQ(early_call(memo, owner, HAPAX_ARGS(hapax_arg_int(0), hapax_arg_string("x")), &none), HAPAX_ELOADER);
+	CHECK(!none);
+	CHECK_EQ(early_call(memo, owner, HAPAX_ARGS(hapax_arg_int(1), hapax_arg_string("x")), NULL), HAPAX_ENULL);
+	CHECK_EQ(early_call(memo, owner, HAPAX_ARGS(hapax_arg_int(1), hapax_arg_string("x")), &e), HAPAX_OK);
+	CHECK_EQ(e->c, 'x');
+	CHECK_EQ(early_call(memo, owner, HAPAX_ARGS(hapax_arg_int(1), hapax_arg_string("x")), &again), HAPAX_OK);
+	CHECK_PTR(again, e);
+	early_release(again);
+	early_release(e);
+	hapax_release(owner);
+	hapax_memo_destroy(memo);
+	test_env_end(env);
+}
