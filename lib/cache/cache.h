@@ -66,10 +66,11 @@ struct hpx_room;
  * An entry that is retained is in the client's policy, which knows the rooms; after out() it may be there still, until its
  * claimer has taken it out under the tier's lock.
  */
+struct hpx_room_head {
+	hpx_u64 hits; /* what a room begins with: plain hits of its entries */
+};
 struct hpx_client {
-	struct hpx_room *(*of)(void *arg); /* NULL: there are no rooms, nor the five that follow */
-	/* In a section: a plain hit of an entry in it. */
-	void (*hit)(struct hpx_room *room);
+	struct hpx_room *(*of)(void *arg); /* NULL: there are no rooms, nor the four that follow */
 	void (*in)(struct hpx_room *room);
 	void (*out)(struct hpx_room *room);
 	/* Under the tier's lock: this list of rooms, linked as hpx_tier_part() was given them, is to be emptied by evict(). */
@@ -198,9 +199,10 @@ struct hpx_call {
 /* An asynchronous get's request is enlisted: done() has been or will be called. */
 #define HPX_CALL_PENDING 102
 
-/* get.c: a counted hit of a managed cache (of a `roomed` entry: its room is told): 0 and the object; above 0, and the hash:
+/* get.c: a counted hit of a managed cache, or in a room of one: 0 and the object; above 0, and the hash:
  * hpx_cache_resolve() decides; or an error. Outside sections. */
-int hpx_cache_hit(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool roomed, void **out);
+int hpx_cache_hit(hapax_cache *c, const hapax_key *key, uint64_t *hash, void **out);
+int hpx_cache_hit_in_room(hapax_cache *c, const hapax_key *key, uint64_t *hash, void **out);
 /* get.c: 0 and the object, with a reference; HPX_CALL_PENDING; or what the get returns. */
 int hpx_cache_resolve(struct hpx_call *call, struct hpx_object **out);
 /* Also when the thread vanishes: nothing that a wait or a load left in the call stays behind. */

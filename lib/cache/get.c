@@ -86,7 +86,8 @@ static inline __attribute__((always_inline)) int find_in(hapax_cache *c, const h
 	if (managed && o && !(counted ? hpx_tier_hit(c, e, key->size, &record) : !hidden(c, e, o)))
 		undone = o, o = NULL;
 	if (roomed && o)
-		c->client->hit(hpx_roomed_of(hpx_node_at(c, e, key->size))->room);
+		/* order: ROOM.COUNT release; as in hpx_room_count() */
+		hpx_add_release(&((struct hpx_room_head *)hpx_roomed_of(hpx_node_at(c, e, key->size))->room)->hits, 1);
 	if (HPX_LIKELY(o != NULL) && counted && c->stats) {
 		first = !hpx_counters_ready(&c->counters);
 		hpx_count(&c->counters, HPX_CACHE_HITS, 1);
@@ -118,9 +119,14 @@ static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapa
 	return find_in(c, key, hash, counted, false, false, out);
 }
 
-int hpx_cache_hit(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool roomed, void **out)
+int hpx_cache_hit(hapax_cache *c, const hapax_key *key, uint64_t *hash, void **out)
 {
-	return roomed ? find_in(c, key, hash, true, true, true, out) : find_in(c, key, hash, true, true, false, out);
+	return find_in(c, key, hash, true, true, false, out);
+}
+
+int hpx_cache_hit_in_room(hapax_cache *c, const hapax_key *key, uint64_t *hash, void **out)
+{
+	return find_in(c, key, hash, true, true, true, out);
 }
 
 static int get_slow(hapax_cache *c, const hapax_key *key, uint64_t hash, const hapax_get_options *options, void **out);

@@ -342,7 +342,9 @@ void hpx_tier_part(hapax_cache *c, struct hpx_room *room, struct hpx_room **link
 	do
 		*link = first;
 	/* order: ROOM.PART -> acq_rel; the room, its link; and against came_meanwhile(), as in hpx_tier_admit() */
-	while (!hpx_cas_acq_rel(&c->tier->parting, &first, room));
+	while (!HPX_BROKEN(PARTING_LOST) && !hpx_cas_acq_rel(&c->tier->parting, &first, room));
+	if (HPX_BROKEN(PARTING_LOST))
+		hpx_store_release(&c->tier->parting, room); /* order: ROOM.PART release; as above, in a load and a store */
 	HPX_STOP("tier.parting");
 	hpx_tier_settle(c);
 }

@@ -2,24 +2,25 @@
 /* memo/args.c - lists of arguments that are long, many or wrong. */
 #include "memo/args.h"
 
-/* The encoded length, or an error. */
-static int args_length(bool owned, bool typed, const hapax_arg *args, size_t n, size_t *length)
+/* Room for the encoding, 0 to 15 bytes more than it needs, or an error. */
+static int args_room(const hapax_arg *args, size_t n, size_t *length)
 {
-	size_t room = HAPAX_KEY_MAX, sizes = 0;
+	size_t room = HAPAX_KEY_MAX - 16, sizes = 0;
 
 	if (n && !args)
 		return HAPAX_ENULL;
 	if (n > room / 16)
 		return HAPAX_EKEYSIZE;
 	room -= 16 * n;
+	*length = 16;
 	for (size_t i = 0; i < n; i++) {
 		if (!hpx_arg_valid(&args[i]))
 			return HAPAX_EKEY;
 		if (args[i].size > room - sizes)
 			return HAPAX_EKEYSIZE;
 		sizes += args[i].size;
+		*length += 8 + ((args[i].size + 7) & ~(size_t)7);
 	}
-	*length = sizes + (owned ? 8 : 0) + n * (typed ? 8 : 4);
 	return HAPAX_OK;
 }
 
@@ -28,7 +29,7 @@ int hpx_args_encode_slow(struct hpx_args *a, hapax_env *env, const void *owner, 
 {
 	unsigned char *at = a->small;
 	size_t length = 0;
-	int rc = args_length(owned, typed, args, n, &length);
+	int rc = args_room(args, n, &length);
 
 	a->large = NULL;
 	a->key = hapax_key_bytes(NULL, 0);
@@ -41,22 +42,6 @@ int hpx_args_encode_slow(struct hpx_args *a, hapax_env *env, const void *owner, 
 		a->large_size = length;
 		at = a->large;
 	}
-	a->key = hapax_key_bytes(at, length);
-	if (owned) {
-		memcpy(at, &owner, 8);
-		at += 8;
-	}
-	for (size_t i = 0; i < n; i++) {
-		uint32_t size = (uint32_t)args[i].size;
-
-		if (typed) {
-			memcpy(at, &args[i].tag, 4);
-			at += 4;
-		}
-		memcpy(at, &size, 4);
-		at += 4;
-		memcpy(at, hapax_arg_data(&args[i]), size);
-		at += size;
-	}
+	a->key = hapax_key_bytes(at, (size_t)(hpx_args_write(at, owner, owned, typed, args, n) - at));
 	return HAPAX_OK;
 }

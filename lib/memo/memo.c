@@ -136,7 +136,6 @@ static bool refuse_all(void *object, void *arg)
 /* ---- owners ------------------------------------------------------------------------------------------------------ */
 
 static struct hpx_room *room_by_arg(void *arg) { return ((struct memo_call *)arg)->room; }
-static void room_hit(struct hpx_room *room) { hpx_room_count(room, HPX_ROOM_HITS); }
 
 /* Outside sections and locks: the owner has died, and its record reads absent. */
 static void owner_died(void *value, void *ctx)
@@ -359,7 +358,8 @@ static inline __attribute__((always_inline)) int call(hapax_memo *memo, void *ow
 				     args, n);
 		if (HPX_UNLIKELY(rc))
 			return rc;
-		rc = hpx_cache_hit(memo->cache, &encoded.key, &hash, owner, out);
+		rc = owner ? hpx_cache_hit_in_room(memo->cache, &encoded.key, &hash, out)
+			   : hpx_cache_hit(memo->cache, &encoded.key, &hash, out);
 		if (HPX_LIKELY(rc <= 0))
 			hpx_args_done(&encoded, memo->env);
 	}
@@ -669,7 +669,6 @@ static int build(hapax_memo *memo, const hapax_memo_options *o)
 	memo->client = (struct hpx_client){.finished = finished, .freed = freed, .ctx = memo};
 	if (memo->owned) {
 		memo->client.of = room_by_arg;
-		memo->client.hit = room_hit;
 		memo->client.in = hpx_room_enter;
 		memo->client.out = hpx_room_leave;
 		memo->client.depart = hpx_rooms_depart;

@@ -284,7 +284,10 @@ static void room_retired(struct hpx_deferred *d) { room_free(HPX_CONTAINER_OF(d,
 
 static void room_end(struct hpx_room *room)
 {
-	hpx_retire(room->rooms->env, &room->deferred, sizeof(*room), room_retired);
+	if (HPX_BROKEN(ROOM_EARLY))
+		room_free(room);
+	else
+		hpx_retire(room->rooms->env, &room->deferred, sizeof(*room), room_retired);
 }
 
 void hpx_room_drop(struct hpx_room *room)
@@ -306,10 +309,21 @@ void hpx_room_leave(struct hpx_room *room)
 		room_end(room);
 }
 
+/* What ROOM_CLOSED_IN_TWO makes of the or below. */
+static uint64_t close_in_two_steps(struct hpx_room *room)
+{
+	/* order: ROOM.POPULATION acq_rel; as below, in a load and a store */
+	uint64_t before = hpx_load_acquire(&room->population);
+
+	hpx_store_release(&room->population, before | HPX_ROOM_DEAD);
+	return before;
+}
+
 void hpx_room_close(struct hpx_room *room)
 {
 	/* order: ROOM.POPULATION acq_rel; as above. The caller has the owner's unit, which is no entry */
-	uint64_t before = hpx_or_acq_rel(&room->population, HPX_ROOM_DEAD);
+	uint64_t before = HPX_BROKEN(ROOM_CLOSED_IN_TWO) ? close_in_two_steps(room)
+							 : hpx_or_acq_rel(&room->population, HPX_ROOM_DEAD);
 
 	hpx_sub_relaxed(&room->rooms->entries, before / HPX_ROOM_ONE - 1); /* order: ROOM.POPULATION relaxed; a number */
 }

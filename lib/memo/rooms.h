@@ -19,13 +19,15 @@
 
 enum { HPX_ROOM_HITS, HPX_ROOM_MISSES, HPX_ROOM_WAITS, HPX_ROOM_COMPUTED, HPX_ROOM_FAILED, HPX_ROOM_COUNTERS };
 
+_Static_assert(!HPX_ROOM_HITS && !offsetof(struct hpx_room_head, hits), "the cache counts hits at a room's beginning");
+
 #define HPX_ROOM_DEAD UINT64_C(1) /* in `population`: its entries are not counted in the memo's any more */
 #define HPX_ROOM_ONE UINT64_C(2)
 
 struct hpx_rooms;
 
 struct hpx_room {
-	hpx_u64 counters[HPX_ROOM_COUNTERS];
+	hpx_u64 counters[HPX_ROOM_COUNTERS]; /* first: of plain hits, struct hpx_room_head */
 	hpx_u64 population;
 	struct hpx_side *side;    /* held: so no other object has this identity */
 	/* under the tier's lock */

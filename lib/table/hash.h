@@ -12,6 +12,8 @@ static inline uint64_t hpx_hash_bytes(const void *data, size_t size, uint64_t se
 {
 	if (HPX_LIKELY(size == 8))
 		return XXH3_64bits_withSeed(data, 8, secret); /* a constant size: inlines to a few multiplications */
+	if (__builtin_constant_p(size) && size == 16)
+		return XXH3_64bits_withSeed(data, 16, secret);
 	return XXH3_64bits_withSeed(size ? data : "", size, secret);
 }
 

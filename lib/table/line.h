@@ -134,6 +134,13 @@ static inline bool hpx_key_equal(const struct hpx_table *t, const void *e, const
 		memcpy(&b, key->data, 8);
 		return a == b;
 	}
+	if (key->size == 16) {
+		uint64_t a[2], b[2];
+
+		memcpy(a, (const char *)e - 24, 16);
+		memcpy(b, key->data, 16);
+		return a[0] == b[0] && a[1] == b[1];
+	}
 	return key->size == 0 || memcmp(hpx_key_bytes(t, e, key->size), key->data, key->size) == 0;
 }
 

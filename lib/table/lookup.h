@@ -10,10 +10,14 @@
 #include "table/hash.h"
 
 /* hpx_table_hash with the common case inline. */
-static inline int hpx_table_hash_fast(struct hpx_table *t, const hapax_key *key, uint64_t *h)
+static inline __attribute__((always_inline)) int hpx_table_hash_fast(struct hpx_table *t, const hapax_key *key, uint64_t *h)
 {
 	if (HPX_LIKELY(key->size == 8 && t->default_hash && key->data)) {
 		*h = hpx_hash_bytes(key->data, 8, t->secret);
+		return 0;
+	}
+	if (key->size == 16 && t->default_hash && key->data) {
+		*h = hpx_hash_bytes(key->data, 16, t->secret);
 		return 0;
 	}
 	return hpx_table_hash(t, key, h);
