@@ -42,8 +42,9 @@ typedef struct hapax_finalize {
  * Registers a finalizer of `object`, which the caller holds. `out` NULL: nobody wants the handle; else the caller
  * owns it (hapax_finalizer_drop).
  * Thread: any. Section: outside. Blocks: at the garbage bound, like hapax_new. Fails: HAPAX_ENULL (object, what,
- * what->fn), HAPAX_EFLAGS, HAPAX_ENOTWEAK, HAPAX_EDEAD (its death has begun), HAPAX_ENOMEM (also when atexit() has
- * none), HAPAX_EGARBAGE. After a failure nothing will run, and `ctx` is the caller's.
+ * what->fn), HAPAX_EFLAGS, HAPAX_ENOTWEAK, HAPAX_EDEAD (its death has begun), HAPAX_ENOMEM (also when atexit()
+ * refuses, as it does once its last handler has run), HAPAX_EGARBAGE. After a failure nothing will run, and `ctx` is the
+ * caller's.
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_finalizer_new(void *object, const hapax_finalize *what, unsigned flags,
 						   hapax_finalizer **out);

@@ -8,6 +8,8 @@ static int world_finalize(void *ctx)
 	return 42;
 }
 
+static hapax_finalizer *made; /* world.out is for objects */
+
 static hapax_finalize of_world(struct world *w) { return (hapax_finalize){world_finalize, w, world_free}; }
 
 /* ---- creation: on an object with a side record and on one without; with and without handle ------------------------- */
@@ -19,7 +21,8 @@ static int new_on(struct world *w, int item, unsigned flags)
 	int rc = hapax_finalizer_new(w->item[item], &what, flags, &f);
 
 	CHECK((rc == 0) == (f != NULL));
-	w->out = f;
+	made = f;
+	w->out = NULL;
 	return rc;
 }
 
@@ -29,10 +32,10 @@ static int new_next(struct world *w) { return new_on(w, 2, HAPAX_FINALIZE_AT_EXI
 static void is_new(struct world *w, int status)
 {
 	CHECK_EQ(status, HAPAX_OK);
-	CHECK(hapax_finalizer_alive(w->out));
+	CHECK(hapax_finalizer_alive(made));
 	CHECK_EQ(w->callback_calls + w->callback_frees, 0);
-	CHECK_EQ(hapax_finalizer_detach(w->out, NULL), HAPAX_OK);
-	hapax_finalizer_drop(w->out);
+	CHECK_EQ(hapax_finalizer_detach(made, NULL), HAPAX_OK);
+	hapax_finalizer_drop(made);
 }
 
 SWEEP(hapax_finalizer_new, first_on_an_object, .nomem = true, .call = new_first, .done = is_new)
@@ -61,7 +64,7 @@ SWEEP(hapax_finalizer_new, without_a_handle, .nomem = true, .call = new_without,
 
 static void make(struct world *w) { CHECK_EQ(new_on(w, 3, HAPAX_FINALIZE_AT_EXIT), HAPAX_OK); }
 
-static int run(struct world *w) { return hapax_finalizer_run(w->out, &w->result); }
+static int run(struct world *w) { return hapax_finalizer_run(made, &w->result); }
 
 static void has_run(struct world *w, int status)
 {
@@ -69,8 +72,8 @@ static void has_run(struct world *w, int status)
 	CHECK_EQ(w->result, 42);
 	CHECK_EQ(w->callback_calls, 1);
 	CHECK_EQ(w->callback_frees, 1);
-	CHECK_EQ(hapax_finalizer_run(w->out, NULL), HAPAX_DEAD);
-	hapax_finalizer_drop(w->out);
+	CHECK_EQ(hapax_finalizer_run(made, NULL), HAPAX_DEAD);
+	hapax_finalizer_drop(made);
 }
 
 SWEEP(hapax_finalizer_run, once, .prepare = make, .call = run, .done = has_run)
@@ -78,7 +81,7 @@ SWEEP(hapax_finalizer_run, once, .prepare = make, .call = run, .done = has_run)
 static int detach(struct world *w)
 {
 	hapax_finalize what;
-	int rc = hapax_finalizer_detach(w->out, &what);
+	int rc = hapax_finalizer_detach(made, &what);
 
 	CHECK_PTR(what.ctx, w);
 	return rc;
@@ -87,7 +90,7 @@ static int detach(struct world *w)
 static void is_detached(struct world *w, int status)
 {
 	CHECK_EQ(status, HAPAX_OK);
-	hapax_finalizer_drop(w->out);
+	hapax_finalizer_drop(made);
 	hapax_release(w->item[3]);
 	w->item[3] = NULL;
 	CHECK_EQ(w->callback_calls + w->callback_frees, 0);
@@ -98,11 +101,11 @@ SWEEP(hapax_finalizer_detach, once, .prepare = make, .call = detach, .done = is_
 static int look(struct world *w)
 {
 	void *object = NULL;
-	int rc = hapax_finalizer_peek(w->out, NULL, &object);
+	int rc = hapax_finalizer_peek(made, NULL, &object);
 
 	CHECK_PTR(object, w->item[3]);
 	hapax_release(object);
-	w->flag = hapax_finalizer_alive(w->out);
+	w->flag = hapax_finalizer_alive(made);
 	return rc;
 }
 
@@ -117,7 +120,7 @@ SWEEP(hapax_finalizer_alive, once, .prepare = make, .call = look, .done = is_ali
 
 static int drop_and_die(struct world *w)
 {
-	hapax_finalizer_drop(w->out);
+	hapax_finalizer_drop(made);
 	hapax_release(w->item[3]);
 	w->item[3] = NULL;
 	return 0;
@@ -142,7 +145,7 @@ static void all_run(struct world *w, int status)
 {
 	CHECK_EQ(w->size, 1);
 	has_died(w, status);
-	hapax_finalizer_drop(w->out);
+	hapax_finalizer_drop(made);
 }
 
 SWEEP(hapax_finalize_all, one, .prepare = make, .call = all, .done = all_run)

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "unit/cached.h"
 #include "unit/finalizers.h"
 
 static int tells = -1;
@@ -369,8 +370,10 @@ static void *go_on(void *arg)
 
 	for (;;) {
 		struct item *x = item_new(arg, 1);
+		int status = hapax_finalizer_new(x, &what, HAPAX_FINALIZE_AT_EXIT, NULL);
 
-		CHECK_EQ(hapax_finalizer_new(x, &what, HAPAX_FINALIZE_AT_EXIT, NULL), HAPAX_OK);
+		if (status != HAPAX_OK) /* the last handler has run */
+			CHECK_EQ(status, HAPAX_ENOMEM);
 		__atomic_fetch_add(&made_by_others, 1, __ATOMIC_RELAXED);
 		hapax_release(x);
 	}
@@ -499,8 +502,8 @@ static void *create_and_run(void *arg)
 
 TEST(PY_FIN_07_CX_TH_06_fork_of_a_busy_process)
 {
-#ifdef TEST_TSAN
-	TEST_SKIP("ThreadSanitizer does not follow a multi-threaded fork");
+#if defined(TEST_ASAN) || defined(TEST_TSAN)
+	TEST_SKIP("the sanitizers' allocators do not survive a multi-threaded fork");
 #endif
 	hapax_env *env = test_env();
 	pthread_t thread[2];
