@@ -346,6 +346,51 @@ TEST(PY_CNT_04_what_was_dropped_meanwhile_makes_room_for_others)
 	}
 }
 
+/* With room for all: the number that was stored is the number that is told, though there were more a moment ago. */
+static void only_drop(const char *name, void *ctx)
+{
+	struct between *b = ctx;
+
+	if (strcmp(name, "list.chosen") || b->at++)
+		return;
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(hapax_weak_drop(b->drop[i]), HAPAX_OK);
+}
+
+TEST(PY_CNT_04_what_was_dropped_meanwhile_is_not_counted)
+{
+	enum { N = 10 };
+
+	for (size_t room = N - 2; room <= N + 1; room++) {
+		for (int plain = 0; plain < 2; plain++) {
+			hapax_env *env = test_env();
+			struct between b = {.x = item_new(env, 1)};
+			hapax_weak *made[N], *list[N + 1], *shared = plain ? weak_of(b.x) : NULL;
+			size_t count;
+
+			for (int i = 0; i < N; i++)
+				made[i] = called_on(b.x, &b.frees);
+			b.drop[0] = made[0];
+			b.drop[1] = made[5];
+			b.drop[2] = made[N - 1];
+			hapax_testing_set_stop(only_drop, &b);
+			CHECK_EQ(hapax_weak_list(b.x, list, room, &count), HAPAX_OK);
+			hapax_testing_set_stop(NULL, NULL);
+			CHECK_EQ(count, (size_t)N - 3 + (size_t)plain);
+			if (plain)
+				CHECK_PTR(list[N - 3], shared);
+			drop_all(list, count);
+			for (int i = 0; i < N; i++)
+				if (i && i != 5 && i != N - 1)
+					CHECK_EQ(hapax_weak_drop(made[i]), HAPAX_OK);
+			CHECK_EQ(hapax_weak_drop(shared), HAPAX_OK);
+			CHECK_EQ(b.frees, N);
+			hapax_release(b.x);
+			test_env_end(env);
+		}
+	}
+}
+
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
 
 /*
