@@ -40,7 +40,7 @@ def main():
         if not c or not python:
             sys.exit(f"{original.stem}: no part is marked `---- system`")
         rows.append(f"| [{example.name}]({example.name}) | {sum(n for _, n in c)} | {sum(n for _, n in python)} |")
-        if len(c) > 1:
+        if len(c) + len(python) > 2:
             theirs = dict(map(tuple, python))
             for title, n in c:
                 rows.append(f"| &nbsp; {title} | {n} | {theirs.pop(title, '')} |")

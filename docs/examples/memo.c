@@ -3,7 +3,7 @@
  * Functions that remember (python/memo.py: functools.cache and lru_cache): recursion, arguments that are told apart by
  * type, failures that are not remembered, one memo for all instances, one budget over all owners.
  *
- * Python computes twice when two threads ask at once, and tells f(1) from f(1.0) but not f(1) from f(True). Here
+ * Python computes twice when two threads ask at once, and takes f(1.0) and f(True) for one call, f(1) for another. Here
  * threads that ask together share one computation, a function that needs its own result gets an error instead of a
  * deep stack, and what is part of an argument's identity is said.
  */

@@ -20,16 +20,15 @@ struct notes {
 	int n;
 	hapax_weak *about; /* not a strong reference: the document keeps these notes, they must not keep it */
 };
-static int documents_gone, notes_gone;
+static int notes_gone;
 
-static void document_destroy(void *object, void *arg) { (void)object, (void)arg, documents_gone++; }
 static void notes_destroy(void *object, void *arg)
 {
 	(void)arg;
 	(void)hapax_weak_drop(((struct notes *)object)->about);
 	notes_gone++;
 }
-HAPAX_TYPE(document, struct document, .destroy = document_destroy);
+HAPAX_TYPE(document, struct document, .destroy = NULL);
 HAPAX_TYPE(notes, struct notes, .destroy = notes_destroy);
 
 static struct document *write_document(hapax_table *by_name, const char *name, const char *text)
@@ -96,7 +95,7 @@ int main(void)
 	       hapax_weak_map_size(notes_of), hapax_weak_set_size(opened));
 
 	document_release(letter); /* its last reference, whatever collections it is in */
-	MUST(documents_gone == 1 && notes_gone == 1);
+	MUST(notes_gone == 1);
 	MUST(document_table_get(by_name, HAPAX_STR("letter"), &found) == HAPAX_MISS);
 	MUST(hapax_weak_set_iterate(opened, &iter) == HAPAX_OK);
 	while (hapax_weak_set_next(iter, &each) == HAPAX_OK) { /* may be changed meanwhile; what is given is held */
@@ -107,7 +106,7 @@ int main(void)
 	printf("one let go of: %zu name, %zu with notes, %zu open\n", hapax_table_size(by_name),
 	       hapax_weak_map_size(notes_of), hapax_weak_set_size(opened));
 	document_release(copy);
-	MUST(documents_gone == 2 && notes_gone == 2);
+	MUST(notes_gone == 2);
 	MUST(hapax_table_size(by_name) + hapax_weak_map_size(notes_of) + hapax_weak_set_size(opened) == 0);
 	return 0;
 }
