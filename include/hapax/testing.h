@@ -33,6 +33,7 @@ HAPAX_API size_t hapax_testing_bytes(hapax_env *env);
 /* Walks the structures at quiescence; returns 0, or -1 after writing what is wrong into `message`. */
 HAPAX_API int hapax_testing_check_table(hapax_table *table, char *message, size_t size);
 HAPAX_API int hapax_testing_check_cache(hapax_cache *cache, char *message, size_t size);
+HAPAX_API int hapax_testing_check_memo(hapax_memo *memo, char *message, size_t size);
 HAPAX_API int hapax_testing_check_weak_map(hapax_weak_map *map, char *message, size_t size);
 HAPAX_API int hapax_testing_check_weak_set(hapax_weak_set *set, char *message, size_t size);
 HAPAX_API int hapax_testing_check_interner(hapax_interner *interner, char *message, size_t size);

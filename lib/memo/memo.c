@@ -18,26 +18,7 @@
 #include <errno.h>
 
 #include "memo/args.h"
-#include "memo/rooms.h"
-#include "table/ident.h"
-
-struct hapax_memo {
-	/* what a hit reads */
-	hapax_cache *cache;
-	hapax_env *env;
-	bool owned, typed;
-	bool none; /* capacity 0: nothing is ever found */
-
-	hapax_memo_fn compute;
-	hapax_memo_make_fn make;
-	void *ctx;
-	int64_t capacity;
-	struct hpx_ident *owners; /* their rooms; NULL: no owners */
-	uint64_t begun[HPX_ROOM_COUNTERS]; /* counters at the last clear; under the tier's lock */
-	hpx_u32 ended;
-	struct hpx_rooms rooms;
-	struct hpx_client client;
-};
+#include "memo/memo.h"
 
 /* One call that is not a plain hit. */
 struct memo_call {
@@ -46,42 +27,57 @@ struct memo_call {
 	const hapax_arg *args;
 	size_t n;
 	struct hpx_room *room; /* NULL: no owner */
-	bool missed, computed, done;
+	bool ran, counted;
 	struct hpx_args *encoded;
 	struct hpx_call call;
 };
 
 /* ---- what is counted --------------------------------------------------------------------------------------------- */
 
-/* Of the cache's, which counts the hits. */
+/*
+ * Every call is counted in one counter, once: so it is in one view of the counters, whenever they begin anew. A result is counted
+ * before it can be found, everything else at the end of the call.
+ */
 static const unsigned counted_as[HPX_ROOM_COUNTERS] = {
-	[HPX_ROOM_HITS] = HPX_CACHE_HITS,
-	[HPX_ROOM_MISSES] = HPX_CACHE_CLIENTS,
-	[HPX_ROOM_WAITS] = HPX_CACHE_CLIENTS + 1,
-	[HPX_ROOM_COMPUTED] = HPX_CACHE_CLIENTS + 2,
-	[HPX_ROOM_FAILED] = HPX_CACHE_CLIENTS + 3,
+	[HPX_ROOM_HITS] = HPX_CACHE_HITS, /* by the cache */
+	[HPX_ROOM_NOTHING] = HPX_CACHE_CLIENTS,
+	[HPX_ROOM_COMPUTED] = HPX_CACHE_CLIENTS + 1,
+	[HPX_ROOM_FAILED] = HPX_CACHE_CLIENTS + 2,
+	[HPX_ROOM_WAITED] = HPX_CACHE_CLIENTS + 3,
+	[HPX_ROOM_WAITED + HPX_ROOM_COMPUTED - HPX_ROOM_NOTHING] = HPX_CACHE_CLIENTS + 4,
+	[HPX_ROOM_WAITED + HPX_ROOM_FAILED - HPX_ROOM_NOTHING] = HPX_CACHE_CLIENTS + 5,
 };
 
 static void count(struct memo_call *m, unsigned which)
 {
+	if (which != HPX_ROOM_HITS && m->call.waited)
+		which += HPX_ROOM_WAITED - HPX_ROOM_NOTHING;
 	if (which != HPX_ROOM_HITS)
 		hpx_cache_count(m->memo->cache, counted_as[which], 1);
 	if (m->room)
 		hpx_room_count(m->room, which);
+	m->counted = true;
 }
 
-/* Before whatever follows from it is counted. */
-static void count_miss(struct memo_call *m)
+/* The result is about to be found. */
+static void count_result(void *arg) { count(arg, HPX_ROOM_COMPUTED); }
+
+/* The call ends, with `rc` if it returns. */
+static void count_call(struct memo_call *m, int rc)
 {
-	if (!m->missed)
-		count(m, HPX_ROOM_MISSES);
-	m->missed = true;
+	if (m->counted)
+		return;
+	if (m->ran)
+		count(m, HPX_ROOM_FAILED);
+	else if (m->call.missed || m->call.waited)
+		count(m, HPX_ROOM_NOTHING);
+	else if (!rc)
+		count(m, HPX_ROOM_HITS);
 }
 
 static void read_counters(hapax_memo *memo, struct hpx_room *room, uint64_t counters[HPX_ROOM_COUNTERS])
 {
-	/* from effects to causes, so that a failed computation is among the computed, and those among the misses */
-	for (unsigned i = HPX_ROOM_COUNTERS; i--;)
+	for (unsigned i = 0; i < HPX_ROOM_COUNTERS; i++)
 		/* order: -> ROOM.COUNT acquire */
 		counters[i] = room ? hpx_load_acquire(&room->counters[i])
 				   : hpx_counters_sum(&memo->cache->counters, counted_as[i]);
@@ -110,9 +106,7 @@ static int run_compute(void *result, const hapax_key *key, void *arg, hapax_load
 	struct memo_call *m = arg;
 
 	(void)key;
-	count_miss(m);
-	m->computed = true;
-	count(m, HPX_ROOM_COMPUTED);
+	m->ran = true;
 	return m->memo->compute(result, m->owner, m->args, m->n, m->memo->ctx, error);
 }
 
@@ -121,9 +115,7 @@ static int run_make(void **result, const hapax_key *key, void *arg, hapax_load_e
 	struct memo_call *m = arg;
 
 	(void)key;
-	count_miss(m);
-	m->computed = true;
-	count(m, HPX_ROOM_COMPUTED);
+	m->ran = true;
 	return m->memo->make(result, m->owner, m->args, m->n, m->memo->ctx, error);
 }
 
@@ -245,8 +237,7 @@ static int identify(hapax_memo *memo, void *owner, struct hpx_side **side)
 /* Also when the thread leaves in the function. */
 static void memo_call_end(struct memo_call *m)
 {
-	if (m->computed && !m->done)
-		count(m, HPX_ROOM_FAILED);
+	count_call(m, HAPAX_EABANDONED);
 	hpx_call_end(&m->call);
 	hpx_args_done(m->encoded, m->memo->env);
 }
@@ -261,13 +252,7 @@ static int resolve(struct memo_call *m, struct hpx_side *side, struct hpx_object
 			return rc;
 	}
 	rc = hpx_cache_resolve(&m->call, o);
-	m->done = !rc;
-	if (m->call.missed)
-		count_miss(m);
-	else if (!rc)
-		count(m, HPX_ROOM_HITS);
-	if (m->call.waited)
-		count(m, HPX_ROOM_WAITS);
+	count_call(m, rc);
 	return rc;
 }
 
@@ -473,12 +458,16 @@ static void fill(hapax_memo *memo, struct hpx_room *room, const uint64_t counter
 		 hapax_memo_info *info)
 {
 	const uint64_t *begun = room ? room->begun : memo->begun;
+	uint64_t n[HPX_ROOM_COUNTERS];
+	const uint64_t *waited = &n[HPX_ROOM_WAITED - HPX_ROOM_NOTHING]; /* the same for those that waited before */
 
-	info->hits = since(counters[HPX_ROOM_HITS], begun[HPX_ROOM_HITS]);
-	info->misses = since(counters[HPX_ROOM_MISSES], begun[HPX_ROOM_MISSES]);
-	info->waits = since(counters[HPX_ROOM_WAITS], begun[HPX_ROOM_WAITS]);
-	info->computed = since(counters[HPX_ROOM_COMPUTED], begun[HPX_ROOM_COMPUTED]);
-	info->failed = since(counters[HPX_ROOM_FAILED], begun[HPX_ROOM_FAILED]);
+	for (unsigned i = 0; i < HPX_ROOM_COUNTERS; i++)
+		n[i] = since(counters[i], begun[i]);
+	info->hits = n[HPX_ROOM_HITS];
+	info->failed = n[HPX_ROOM_FAILED] + waited[HPX_ROOM_FAILED];
+	info->computed = n[HPX_ROOM_COMPUTED] + waited[HPX_ROOM_COMPUTED] + info->failed;
+	info->waits = waited[HPX_ROOM_NOTHING] + waited[HPX_ROOM_COMPUTED] + waited[HPX_ROOM_FAILED];
+	info->misses = n[HPX_ROOM_NOTHING] + waited[HPX_ROOM_NOTHING] + info->computed;
 	info->entries = entries;
 }
 
@@ -530,8 +519,9 @@ static void begin_anew(uint64_t begun[HPX_ROOM_COUNTERS], const uint64_t counter
 		begun[i] = begun[i] > counters[i] ? begun[i] : counters[i];
 }
 
-/* Every owner's counters begin with what they were before the clear (mark), once it is over. */
-static void each_room(hapax_memo *memo, bool mark)
+/* Every owner's counters begin with what they were before the clear (mark), once it is over. Of several clears at once the one that
+ * marked last does it: then there is nothing left of what was counted before. */
+static void each_room(hapax_memo *memo, const void *clear, bool mark)
 {
 	struct hpx_cursor cursor = {0, 0};
 	struct hpx_object *o;
@@ -546,10 +536,12 @@ static void each_room(hapax_memo *memo, bool mark)
 		hpx_read_unlock();
 		if (room) {
 			lock(memo);
-			if (mark)
+			if (mark) {
 				read_counters(memo, room, room->marked);
-			else
+				room->marker = clear;
+			} else if (room->marker == clear) {
 				begin_anew(room->begun, room->marked);
+			}
 			unlock(memo);
 		}
 		if (o)
@@ -582,10 +574,10 @@ int hapax_memo_clear(hapax_memo *memo, void *owner, hapax_memo_info *info)
 	entries = entries_of(memo, room);
 	read_counters(memo, room, counters);
 	if (!room)
-		each_room(memo, true);
+		each_room(memo, counters, true);
 	hpx_cache_clear(memo->cache, room);
 	if (!room)
-		each_room(memo, false);
+		each_room(memo, counters, false);
 	if (info)
 		info->owners = room ? 1 : memo->owned ? hpx_ident_size(memo->owners) : 0;
 	lock(memo);
@@ -666,7 +658,7 @@ static int build(hapax_memo *memo, const hapax_memo_options *o)
 	int rc = 0;
 
 	bound(memo, o, &cache);
-	memo->client = (struct hpx_client){.finished = finished, .freed = freed, .ctx = memo};
+	memo->client = (struct hpx_client){.finished = finished, .freed = freed, .commits = count_result, .ctx = memo};
 	if (memo->owned) {
 		memo->client.of = room_by_arg;
 		memo->client.in = hpx_room_enter;

@@ -17,7 +17,9 @@
 #include "cache/tier.h"
 #include "object/side.h"
 
-enum { HPX_ROOM_HITS, HPX_ROOM_MISSES, HPX_ROOM_WAITS, HPX_ROOM_COMPUTED, HPX_ROOM_FAILED, HPX_ROOM_COUNTERS };
+/* Calls: answered by what was there; or not: neither waiting nor computing; with a result computed; in vain. From WAITED on the same
+ * three once more: they waited for somebody else, first or only. */
+enum { HPX_ROOM_HITS, HPX_ROOM_NOTHING, HPX_ROOM_COMPUTED, HPX_ROOM_FAILED, HPX_ROOM_WAITED, HPX_ROOM_COUNTERS = HPX_ROOM_WAITED + 3 };
 
 _Static_assert(!HPX_ROOM_HITS && !offsetof(struct hpx_room_head, hits), "the cache counts hits at a room's beginning");
 
@@ -33,6 +35,7 @@ struct hpx_room {
 	/* under the tier's lock */
 	uint64_t begun[HPX_ROOM_COUNTERS]; /* counters at the last clear */
 	uint64_t marked[HPX_ROOM_COUNTERS]; /* when a clear of the whole memo began */
+	const void *marker;       /* which */
 	struct hpx_roomed *nodes; /* retained */
 	uint64_t held;
 	struct hpx_rooms *rooms;
