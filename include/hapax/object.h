@@ -93,16 +93,18 @@ HAPAX_API const hapax_type *hapax_type_of(const void *object);
  * what takes one takes no other pointer, where `void *` would also take the address of a variable. They check nothing
  * else: that a table, memo or handle is of this type is up to its maker (a cache with a type refuses others). C only.
  *
- *      int name_new(env, struct_type **out)                         hapax_new(), without extra bytes
- *      int name_retain(struct_type *)                               hapax_retain()
- *      void name_release(struct_type *)                             hapax_release()
- *      struct_type *name_weak_get(weak)                             hapax_weak_get()        hapax/weak.h
- *      int name_get(cache, key, struct_type **out), name_put(cache, key, struct_type *)        cache.h
- *      int name_table_get(table, key, struct_type **out), name_table_put(table, key, struct_type *)    table.h
- *      int name_map_get(map, void *key, struct_type **out), name_map_put(map, void *key, struct_type *)   weak_map.h
- *      int name_call(memo, void *owner, args, n, struct_type **out)  hapax_memo_call()       memo.h
+ *      int name_new(env, struct_type **out)                        hapax_new(), without extra bytes
+ *      int name_retain(struct_type *), void name_release(struct_type *)
+ *      struct_type *name_weak_get(weak)                            hapax_weak_get()
+ *      int name_get(cache, key, struct_type **out)                 hapax_cache_get()
+ *      int name_put(cache, key, struct_type *)                     hapax_cache_put()
+ *      int name_table_get(table, key, struct_type **out)           hapax_table_get()
+ *      int name_table_put(table, key, struct_type *)               hapax_table_put()
+ *      int name_map_get(map, void *key, struct_type **data)        hapax_weak_map_get()
+ *      int name_map_put(map, void *key, struct_type *data)         hapax_weak_map_put()
+ *      int name_call(memo, void *owner, args, n, struct_type **out)  hapax_memo_call()
  *
- * The last five lines need their header only where they are called.
+ * This header is enough for the macro; those of tables, caches, maps and memos are needed where they are called.
  */
 #ifndef __cplusplus
 #define HAPAX_TYPE(name_, struct_type, ...)                                                                          \

@@ -21,6 +21,21 @@ static void vector_destroy(void *object, void *arg)
 struct vector { _Alignas(64) double x[5]; };
 HAPAX_TYPE(vector, struct vector, .destroy = vector_destroy, .arg = &destroyed, .flags = HAPAX_TYPE_DEFERRED);
 
+/* No `void *` where the type is meant. */
+#define IS(function, ...)                                                                                            \
+	_Static_assert(__builtin_types_compatible_p(__typeof__(function), __VA_ARGS__), #function)
+IS(vector_new, int(hapax_env *, struct vector **));
+IS(vector_retain, int(struct vector *));
+IS(vector_release, void(struct vector *));
+IS(vector_weak_get, struct vector *(hapax_weak *));
+IS(vector_get, int(hapax_cache *, hapax_key, struct vector **));
+IS(vector_put, int(hapax_cache *, hapax_key, struct vector *));
+IS(vector_table_get, int(hapax_table *, hapax_key, struct vector **));
+IS(vector_table_put, int(hapax_table *, hapax_key, struct vector *));
+IS(vector_map_get, int(hapax_weak_map *, void *, struct vector **));
+IS(vector_map_put, int(hapax_weak_map *, void *, struct vector *));
+IS(vector_call, int(hapax_memo *, void *, const hapax_arg *, size_t, struct vector **));
+
 TEST(typed_description)
 {
 	CHECK_STR(early_type.name, "early");
