@@ -30,8 +30,8 @@ enum {
 	HPX_CACHE_FAILED_UPGRADES, HPX_CACHE_EVICTED_WEIGHT, HPX_CACHE_EXPIRATIONS, HPX_CACHE_SIZE_EVICTIONS,
 	HPX_CACHE_NEGATIVE_HITS, HPX_CACHE_STALE_HITS, HPX_CACHE_REFRESHES, HPX_CACHE_REFRESH_FAILURES, HPX_CACHE_NOTIFICATIONS,
 	HPX_CACHE_LISTENER_ERRORS,
-	HPX_CACHE_CLIENTS, /* and three more: the client's own */
-	HPX_CACHE_COUNTERS = HPX_CACHE_CLIENTS + 4
+	HPX_CACHE_CLIENTS, /* and five more: the client's own */
+	HPX_CACHE_COUNTERS = HPX_CACHE_CLIENTS + 6
 };
 _Static_assert(HPX_CACHE_COUNTERS <= HPX_COUNTERS_MAX, "a stripe has no room for these counters");
 
@@ -77,6 +77,8 @@ struct hpx_client {
 	void (*depart)(void *state, struct hpx_room *rooms);
 	/* Under the tier's lock: evict() has something to give, bound or not. */
 	bool (*above)(void *state);
+	/* In a load whose argument this is: what was loaded is about to be found. May be NULL. */
+	void (*commits)(void *arg);
 	/* No call is in progress, none follows; everything has left. Outside sections and locks. */
 	void (*finished)(void *ctx);
 	/* A grace period later; the cache's memory goes. */

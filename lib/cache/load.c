@@ -221,6 +221,8 @@ static void commit(struct hpx_load *l)
 	uint64_t before;
 
 	l->open = false;
+	if (HPX_UNLIKELY(c->client != NULL) && c->client->commits)
+		c->client->commits(l->call->arg);
 	if (c->tier) {
 		hpx_node_terms(c, hpx_node_of(c, l->entry), &l->terms);
 		hpx_room_in(c, hpx_node_of(c, l->entry));
