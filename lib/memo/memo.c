@@ -27,6 +27,7 @@ struct memo_call {
 	const hapax_arg *args;
 	size_t n;
 	struct hpx_room *room; /* NULL: no owner */
+	struct hpx_object *held; /* the owner, while the call lasts, whatever the function does with it */
 	bool ran, counted;
 	struct hpx_args *encoded;
 	struct hpx_call call;
@@ -191,7 +192,8 @@ static struct hpx_room *room_find(hapax_memo *memo, void *owner)
 	return room;
 }
 
-static int room_get(hapax_memo *memo, struct hpx_object *o, struct hpx_side *side, struct hpx_room **out)
+/* `o`, held, has a side record. */
+static int room_get(hapax_memo *memo, struct hpx_object *o, uint64_t deadline, struct hpx_room **out)
 {
 	void *old = NULL;
 	int rc;
@@ -199,7 +201,9 @@ static int room_get(hapax_memo *memo, struct hpx_object *o, struct hpx_side *sid
 	*out = room_find(memo, hpx_payload(o));
 	if (*out)
 		return 0;
-	rc = hpx_room_new(out, &memo->rooms, side);
+	rc = hpx_admit(memo->env, deadline);
+	if (!rc)
+		rc = hpx_room_new(out, &memo->rooms, hpx_side_of(o));
 	if (rc)
 		return rc;
 	rc = hpx_ident_put(memo->owners, o, *out, false, &old);
@@ -212,7 +216,7 @@ static int room_get(hapax_memo *memo, struct hpx_object *o, struct hpx_side *sid
 }
 
 /* The identity of an owner, made if it has none; outside sections. */
-static int identify(hapax_memo *memo, void *owner, struct hpx_side **side)
+static int identify(hapax_memo *memo, void *owner, uint64_t deadline, struct hpx_side **side)
 {
 	struct hpx_object *o;
 	int rc;
@@ -228,7 +232,7 @@ static int identify(hapax_memo *memo, void *owner, struct hpx_side **side)
 	if (rc || *side)
 		return rc;
 	hpx_thread_ready();
-	rc = hpx_admit(memo->env, HAPAX_FOREVER);
+	rc = hpx_admit(memo->env, deadline);
 	return rc ? rc : hpx_side_get(o, side);
 }
 
@@ -240,14 +244,29 @@ static void memo_call_end(struct memo_call *m)
 	count_call(m, HAPAX_EABANDONED);
 	hpx_call_end(&m->call);
 	hpx_args_done(m->encoded, m->memo->env);
+	if (m->held)
+		hpx_release(m->held);
 }
 
-static int resolve(struct memo_call *m, struct hpx_side *side, struct hpx_object **o)
+/* A reference to the owner, or NULL: its death has begun. */
+static struct hpx_object *hold(void *owner)
+{
+	struct hpx_object *o = hpx_object_of(owner);
+	bool held;
+
+	hpx_read_lock();
+	held = hpx_take(o);
+	hpx_read_unlock();
+	return held ? o : NULL;
+}
+
+static int resolve(struct memo_call *m, struct hpx_object **o)
 {
 	int rc;
 
-	if (side) {
-		rc = room_get(m->memo, hpx_object_of(m->owner), side, &m->room);
+	if (m->owner) {
+		m->held = hold(m->owner);
+		rc = m->held ? room_get(m->memo, m->held, m->call.deadline, &m->room) : HAPAX_EDEAD;
 		if (rc)
 			return rc;
 	}
@@ -257,13 +276,13 @@ static int resolve(struct memo_call *m, struct hpx_side *side, struct hpx_object
 }
 
 /* What is left to do when `m` has its key and its hash. */
-static int call_cache(struct memo_call *m, struct hpx_side *side, hapax_load_error *error, void **out)
+static int call_cache(struct memo_call *m, hapax_load_error *error, void **out)
 {
 	struct hpx_object *o = NULL;
 	int rc = hpx_cache_stay(&m->call.stay, m->memo->cache, HPX_CACHE_OPEN);
 
 	if (!rc)
-		rc = resolve(m, side, &o);
+		rc = resolve(m, &o);
 	if (!rc) {
 		*out = hpx_payload(o);
 	} else if (rc == HAPAX_ELOADER && error) {
@@ -297,17 +316,16 @@ __attribute__((noinline)) static int call_slow(hapax_memo *memo, void *owner, co
 			.wants_error = options && options->error,
 		},
 	};
-	struct hpx_side *side = memo->owned ? hpx_side_of(hpx_object_of(owner)) : NULL;
 
-	return call_cache(&m, side, options ? options->error : NULL, out);
+	return call_cache(&m, options ? options->error : NULL, out);
 }
 
 /* An owner's first call, and calls of a memo that finds nothing: what the other ones have done when they find nothing. */
 __attribute__((noinline)) static int prepare(hapax_memo *memo, void *owner, const hapax_arg *args, size_t n,
-					     struct hpx_args *encoded, uint64_t *hash)
+					     uint64_t deadline, struct hpx_args *encoded, uint64_t *hash)
 {
 	struct hpx_side *side;
-	int rc = identify(memo, owner, &side);
+	int rc = identify(memo, owner, deadline, &side);
 
 	if (!rc)
 		rc = hpx_args_encode(encoded, memo->env, side, memo->owned, memo->typed, args, n);
@@ -337,7 +355,7 @@ static inline __attribute__((always_inline)) int call(hapax_memo *memo, void *ow
 	if (HPX_UNLIKELY(memo->owned != !!owner))
 		return check_owner(memo, owner);
 	if (HPX_UNLIKELY(memo->none || (owner && !identified(owner)))) {
-		rc = prepare(memo, owner, args, n, &encoded, &hash);
+		rc = prepare(memo, owner, args, n, options ? options->deadline : HAPAX_FOREVER, &encoded, &hash);
 	} else {
 		rc = hpx_args_encode(&encoded, memo->env, owner ? hpx_side_of(hpx_object_of(owner)) : NULL, owner, memo->typed,
 				     args, n);
@@ -549,12 +567,19 @@ static void each_room(hapax_memo *memo, const void *clear, bool mark)
 	} while (o);
 }
 
+static void let_go(struct hpx_object **o)
+{
+	if (*o)
+		hpx_release(*o);
+}
+
 /*
  * The counters are read first and take effect last. What is in the table at the end was computed after the reading, by a load that
  * the clear has not met; so whoever looks sees at most as many entries as misses, whichever counters it finds.
  */
 int hapax_memo_clear(hapax_memo *memo, void *owner, hapax_memo_info *info)
 {
+	__attribute__((cleanup(let_go))) struct hpx_object *held = NULL;
 	HPX_CACHE_STAY stay = {.cache = NULL};
 	uint64_t counters[HPX_ROOM_COUNTERS], entries;
 	struct hpx_room *room = NULL;
@@ -565,7 +590,8 @@ int hapax_memo_clear(hapax_memo *memo, void *owner, hapax_memo_info *info)
 	rc = hpx_cache_stay(&stay, memo->cache, HPX_CACHE_CLOSED);
 	if (rc)
 		return rc;
-	if (owner)
+	held = owner ? hold(owner) : NULL;
+	if (held)
 		room = room_find(memo, owner);
 	if (info)
 		prepare_info(memo, info);

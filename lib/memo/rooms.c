@@ -284,10 +284,7 @@ static void room_retired(struct hpx_deferred *d) { room_free(HPX_CONTAINER_OF(d,
 
 static void room_end(struct hpx_room *room)
 {
-	if (HPX_BROKEN(ROOM_EARLY))
-		room_free(room);
-	else
-		hpx_retire(room->rooms->env, &room->deferred, sizeof(*room), room_retired);
+	hpx_retire(room->rooms->env, &room->deferred, sizeof(*room), room_retired);
 }
 
 void hpx_room_drop(struct hpx_room *room)
