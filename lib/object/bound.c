@@ -89,6 +89,13 @@ static void part_died(hapax_weak *weak, void *ctx)
 	uint32_t state = ARMED;
 
 	(void)weak;
+	/* order: -> BOUND.TOLD acquire; as below, in two steps */
+	if (HPX_BROKEN(BOUND_TOLD_TWICE) && hpx_load_acquire(&b->told) == ARMED) {
+		hpx_store_release(&b->told, TELLING);
+		b->dead(b, b->ctx);
+		told(&b);
+		return;
+	}
 	/* order: BOUND.TOLD acq_rel; one of two deaths and a drop */
 	if (hpx_cas_acq_rel(&b->told, &state, TELLING)) {
 		hapax_bound *telling __attribute__((cleanup(told))) = b;

@@ -36,7 +36,17 @@ struct hapax_finalizer {
 };
 
 /* True for exactly one caller. order: FINALIZER.TAKE acq_rel; who is second sees what the first did before */
-static inline bool hpx_finalizer_take(struct hapax_finalizer *f) { return !hpx_exchange_acq_rel(&f->taken, 1); }
+static inline bool hpx_finalizer_take(struct hapax_finalizer *f)
+{
+	if (HPX_BROKEN(FINALIZER_TWICE)) {
+		/* order: FINALIZER.TAKE acq_rel; as below, in a load and a store */
+		uint32_t taken = hpx_load_acquire(&f->taken);
+
+		hpx_store_release(&f->taken, 1);
+		return !taken;
+	}
+	return !hpx_exchange_acq_rel(&f->taken, 1);
+}
 
 /* Runs one that the caller has taken; then it may be gone. What `fn` returned. */
 int hpx_finalizer_run_taken(struct hapax_finalizer *f);

@@ -100,13 +100,23 @@ static void run_note(struct hpx_note *note)
 	t->ops.died(f->taken, t->ctx);
 }
 
+/* What IDENT_TAKEN_TWICE makes of taking a value out. */
+static void *take_in_two_steps(struct front *f)
+{
+	/* order: IDENT.VALUE acq_rel; as the exchange, in a load and a store */
+	void *value = hpx_load_acquire(&f->value);
+
+	hpx_store_release(&f->value, NULL);
+	return value;
+}
+
 /* In the section of the death. */
 static void collected(void *ctx, struct hpx_record *r, uint64_t before)
 {
 	struct hpx_ident *t = ctx;
 	struct front *f = front_of(r);
 
-	if (before & HPX_W_GONE)
+	if (before & HPX_W_GONE && !HPX_BROKEN(IDENT_DEATH_TOO))
 		return;
 	/* order: IDENT.VALUE acq_rel; against a removal: one of the two has it */
 	f->taken = hpx_exchange_acq_rel(&f->value, NULL);
@@ -301,7 +311,9 @@ static bool put_over(struct hpx_ident *t, void *e, void *value, bool replace, vo
 	struct front *f = front_of(e);
 
 	*old = hpx_load_acquire(&f->value); /* order: -> IDENT.VALUE acquire; what it points to */
-	if (replace)
+	if (replace && *old && HPX_BROKEN(IDENT_OVER_TWICE))
+		hpx_store_release(&f->value, value); /* order: IDENT.VALUE release; as below, whatever has come between */
+	else if (replace)
 		/* order: IDENT.VALUE -> acq_rel; what the new one points to; the old one is the caller's */
 		while (*old && !hpx_cas_acq_rel(&f->value, old, value))
 			;
@@ -382,7 +394,8 @@ void *hpx_ident_take(struct hpx_ident *t, struct hpx_object *o)
 	e = find(t, o);
 	if (e) {
 		/* order: IDENT.VALUE acq_rel; it is ours alone, with what it points to */
-		value = hpx_exchange_acq_rel(&front_of(e)->value, NULL);
+		value = HPX_BROKEN(IDENT_TAKEN_TWICE) ? take_in_two_steps(front_of(e))
+						      : hpx_exchange_acq_rel(&front_of(e)->value, NULL);
 		if (value) {
 			hpx_count(&t->counters, COUNT_OUT, 1);
 			HPX_STOP("ident.taken");

@@ -85,6 +85,20 @@
 	  "unit:py_it,sd_cache model-pct:iterate-deaths") \
 	X(ITERATOR_PINS_NONE, "an iterator lets go of the current item", \
 	  "oracle asan model-pct:iterate-deaths") \
+	X(IDENT_TAKEN_TWICE, "data is taken out of a weak map by a load and a store: two may both have it", \
+	  "model-pct:map-pop-two,map-put-pop model-exhaustive:map-pop-two") \
+	X(IDENT_OVER_TWICE, "data is put over other data whatever has become of that", \
+	  "model-pct:map-replace-two,map-put-pop model-exhaustive:map-replace-two") \
+	X(IDENT_DEATH_TOO, "a key's death takes what the end of its map is taking out", \
+	  "model-pct:map-death-end") \
+	X(FINALIZER_TWICE, "a finalizer is taken by a load and a store: a death and a caller may both run it", \
+	  "model-pct:finalizer-run,finalizer-run-two model-exhaustive:finalizer-run-two") \
+	X(BOUND_TOLD_TWICE, "a bound callback is told by a load and a store: each of two deaths may tell it", \
+	  "model-pct:bound-deaths") \
+	X(ROOM_CLOSED_IN_TWO, "an owner's death marks its results by a load and a store: one that leaves just then counts on", \
+	  "model-pct:memo-death-evict,memo-evict-two model-exhaustive:memo-death-evict") \
+	X(PARTING_LOST, "of two owners that die at once one is forgotten, with its results", \
+	  "model-exhaustive:memo-death-both") \
 	X(RELAXED_COMMIT, "the end of a load orders nothing", \
 	  "tsan model-races:load-join model-weak:load-join") \
 	X(RELAXED_PUBLISH, "putting an entry into its slot orders nothing", \

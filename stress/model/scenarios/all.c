@@ -55,7 +55,19 @@
 	X(memory_again_three) X(memory_handle) X(thread_shares) X(thread_shares_two) X(thread_blocks) \
 	X(env_two) \
 	X(history_table) X(history_table_key) X(history_table_resized) X(history_table_long) \
-	X(history_cache) X(history_cache_key) X(history_cache_long)
+	X(history_cache) X(history_cache_key) X(history_cache_long) \
+	X(map_death_put) X(map_death_remove) X(map_death_pop) X(map_death_get) X(map_death_clear) X(map_death_end) \
+	X(map_death_iterate) X(map_death_pop_any) X(map_death_clear_pop) X(map_death_put_clear) X(map_death_two) \
+	X(map_death_copy) X(map_again) X(map_again_iterate) X(map_replace_get) X(map_replace_two) X(map_remove_get) \
+	X(map_pop_two) X(map_put_pop) X(map_offer) X(map_offer_pop) X(set_death_pop) X(set_death_add) X(set_death_end) \
+	X(set_death_clear) \
+	X(memo_death_call) X(memo_death_two) X(memo_same) X(memo_find) X(memo_death_end) X(memo_death_hold) \
+	X(memo_death_both) X(memo_death_end_two) X(memo_death_evict) X(memo_evict_two) X(memo_death_clear) \
+	X(memo_death_clear_call) X(memo_death_clear_own) X(memo_death_clear_other) X(memo_clear_two) X(memo_forget) \
+	X(memo_death_info) X(memo_again) \
+	X(finalizer_run) X(finalizer_run_two) X(finalizer_detach) X(finalizer_detach_run) X(finalizer_drop) \
+	X(finalizer_peek) X(finalizer_all) X(finalizer_all_two) X(bound_call) X(bound_deaths) X(bound_deaths_call) \
+	X(bound_drop) X(bound_drop_deaths) X(bound_drop_call)
 /* clang-format on */
 
 #define DECLARE(name) extern const struct model_scenario model_##name;
