@@ -60,6 +60,7 @@ struct sweep_row {
 	void (*prepare)(struct world *w);        /* with memory; may be NULL */
 	int (*call)(struct world *w);
 	void (*done)(struct world *w, int status); /* after every call; checks the effect of a success */
+	void (*end)(struct world *w);            /* what the row made of its own ends; whatever happened; may be NULL */
 };
 
 /* ---- the world ------------------------------------------------------------------------------------------------- */
@@ -363,6 +364,8 @@ static bool sweep_one(const struct sweep_row *row, enum sweep_thread thread, enu
 	if (w.out == (void *)1 || (run.status < 0 && run.status != w.status))
 		w.out = NULL;
 	world_drop_out(&w);
+	if (row->end)
+		row->end(&w);
 	world_end(&w);
 	return run.failures != 0;
 }
