@@ -486,7 +486,8 @@ static void fill(hapax_memo *memo, struct hpx_room *room, const uint64_t counter
 	info->computed = n[HPX_ROOM_COMPUTED] + waited[HPX_ROOM_COMPUTED] + info->failed;
 	info->waits = waited[HPX_ROOM_NOTHING] + waited[HPX_ROOM_COMPUTED] + waited[HPX_ROOM_FAILED];
 	info->misses = n[HPX_ROOM_NOTHING] + waited[HPX_ROOM_NOTHING] + info->computed;
-	info->entries = entries;
+	/* the dying are counted until their deaths have come round to it; no more can be there than were computed */
+	info->entries = entries < info->computed - info->failed ? entries : info->computed - info->failed;
 }
 
 static int check_info(hapax_memo *memo, const void *owner, const hapax_memo_info *info)
