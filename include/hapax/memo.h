@@ -186,9 +186,9 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_memo_find(hapax_memo *memo, void *owner, co
 /* Forgets one result, also one that is being computed (its callers still get it): 0 or HAPAX_MISS. */
 HAPAX_API int hapax_memo_forget(hapax_memo *memo, void *owner, const hapax_arg *args, size_t n);
 
-/* Counters since creation or the last clear. hits + misses = calls, but for those that were refused before they looked for a result
- * (arguments, owner, memo closed). A call that waited for another one's computation, or would have, is a miss and a wait. In any
- * one view entries <= computed (without clears of owners), failed <= computed <= misses and waits <= misses. */
+/* Counters since creation or the last clear. Each call is counted once, at its end: hits + misses = calls, but for those that were
+ * refused before they looked for a result (arguments, owner, memo closed). A call that waited for another one's computation,
+ * whatever came of it, is a miss and a wait. In any one view entries + failed <= computed <= misses, and waits <= misses. */
 typedef struct hapax_memo_info {
 	size_t size;         /* sizeof(hapax_memo_info), set by the caller */
 	uint64_t hits, misses, waits;
