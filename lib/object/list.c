@@ -59,7 +59,7 @@ static bool take(struct listing *l, struct hpx_reg *reg)
 	uint32_t seen = hpx_load_relaxed(&reg->handles);
 
 	do {
-		if (!seen)
+		if (!seen && !HPX_BROKEN(LISTED_DROPPED))
 			return false;
 		if (seen >= HPX_HANDLE_LIMIT) {
 			l->overflow = true;

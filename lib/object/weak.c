@@ -87,7 +87,10 @@ static int node_new(struct hpx_object *o, const hapax_callback *callback, hapax_
 	/* Last of all: from here on the listing may take handles, of an armed registration. The object cannot have died
 	 * meanwhile, as the caller holds it. */
 	/* order: REG.LIST -> release; the registration and its sequence number */
-	hpx_store_release(&reg->handles, 1);
+	if (HPX_BROKEN(RELAXED_LIST))
+		hpx_store_relaxed(&reg->handles, 1);
+	else
+		hpx_store_release(&reg->handles, 1);
 	*out = &reg->weak;
 	return 0;
 }

@@ -9,6 +9,7 @@
 	X(callback_cancel) X(callback_cancel_two) X(callback_dup) X(callback_sibling) X(callback_cross) \
 	X(callback_recycled) X(weak_share) X(weak_starved) X(weak_drops) X(callback_put) \
 	X(callback_barrier) X(with_live) \
+	X(list_recycle) X(list_room) X(list_two) \
 	X(put_put) X(replace_look) X(publish) X(get_or_put) X(remove_pop) X(remove_replace) X(remove_if) \
 	X(clear_put) X(pop_any_twice) X(two_tables) X(table_end) X(copy_death) X(put_starved) \
 	X(grow_look) X(grow_put) X(grow_put_look) X(grow_replace) X(grow_replace_look) X(grow_death) \
