@@ -2,9 +2,9 @@
 /*
  * hapax/bound.h - bound callbacks: a function and the object it works on, held weakly.
  *
- * What a listener list should hold instead of an object: it keeps neither its target nor its second part alive, and calling it
- * when one of them has died does nothing and says so. (Python's WeakMethod is the model; the second part stands for what the
- * function itself belongs to, say a plugin.)
+ * What a listener list should hold instead of an object: it keeps neither its target nor its second part alive, and
+ * calling it when one of them has died does nothing and says so. (Python's WeakMethod is the model; the second part
+ * stands for what the function itself belongs to, say a plugin.)
  */
 #ifndef HAPAX_BOUND_H
 #define HAPAX_BOUND_H
@@ -16,8 +16,8 @@
 HAPAX_BEGIN_DECLS
 
 /*
- * hapax_weak_count() counts one registration of each part (of `target` alone if both are one) if there is a `dead`, else none.
- * hapax_weak_list() does not list it. Functions may leave their thread (pthread_exit) as any callback may.
+ * hapax_weak_count() counts one registration of each part (of `target` alone if both are one) if there is a `dead`,
+ * else none. hapax_weak_list() does not list it. Functions may leave their thread (pthread_exit) as any callback may.
  */
 typedef struct hapax_bound hapax_bound;
 
@@ -39,10 +39,10 @@ typedef struct hapax_bound_options {
 #define HAPAX_BOUND_OPTIONS_INIT .size = sizeof(hapax_bound_options)
 
 /*
- * Returns 0 and a bound callback that the caller owns (hapax_bound_drop). Thread: any. Section: outside. Blocks: at the
- * garbage bound. Fails: HAPAX_ENULL (fn, target, out), HAPAX_EOPTSIZE, HAPAX_ENOTWEAK, HAPAX_EDEAD (the death of a part has
- * begun), HAPAX_EFOREIGN (the parts are of two environments), HAPAX_ENOMEM, HAPAX_EGARBAGE; after a failure neither `dead` nor
- * `ctx_free` is called.
+ * Returns 0 and a bound callback that the caller owns (hapax_bound_drop). Thread: any. Section: outside. Blocks: at
+ * the garbage bound. Fails: HAPAX_ENULL (fn, target, out), HAPAX_EOPTSIZE, HAPAX_ENOTWEAK, HAPAX_EDEAD (the death of a
+ * part has begun), HAPAX_EFOREIGN (the parts are of two environments), HAPAX_ENOMEM, HAPAX_EGARBAGE; after a failure
+ * neither `dead` nor `ctx_free` is called.
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_bound_new(hapax_bound **out, const hapax_bound_options *options);
 
@@ -62,9 +62,9 @@ HAPAX_API bool hapax_bound_equal(hapax_bound *a, hapax_bound *b);
 HAPAX_API uint64_t hapax_bound_hash(hapax_bound *bound);
 
 /*
- * Consumes it; NULL is a no-op. A barrier like hapax_weak_drop(): after it returned 0 `dead` is not running and will not run;
- * HAPAX_INFLIGHT: inside user code that hapax runs on this thread, and `dead` is running right now. Calls of fn on other threads
- * go on; ctx_free runs when the last of them has returned. Cannot fail, needs no memory.
+ * Consumes it; NULL is a no-op. A barrier like hapax_weak_drop(): after it returned 0 `dead` is not running and will
+ * not run; HAPAX_INFLIGHT: inside user code that hapax runs on this thread, and `dead` is running right now. Calls of
+ * fn on other threads go on; ctx_free runs when the last of them has returned. Cannot fail, needs no memory.
  */
 HAPAX_API int hapax_bound_drop(hapax_bound *bound);
 

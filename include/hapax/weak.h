@@ -91,33 +91,33 @@ HAPAX_API bool hapax_weak_equal(hapax_weak *a, hapax_weak *b);
 HAPAX_API uint64_t hapax_weak_hash(hapax_weak *weak);
 
 /*
- * A total order of handles for sorted containers: below 0, 0, above 0. By the object they were made for, alive or dead, so
- * it never changes; 0 for all handles of one object (std::owner_less is the model). NULL comes first.
+ * A total order of handles for sorted containers: below 0, 0, above 0. By the object they were made for, alive or
+ * dead, so it never changes; 0 for all handles of one object (std::owner_less is the model). NULL comes first.
  */
 HAPAX_API int hapax_weak_compare(hapax_weak *a, hapax_weak *b);
 
 /*
  * Hash and equality for tables and caches that are keyed by handles: a key is the bytes of a handle's pointer,
- * HAPAX_KEY_OF(handle) with `hapax_weak *handle` (another size: HAPAX_EHASH). A lookup by any handle of a live object finds
- * the entry; after death only the stored handle itself does, so that is what removes it. The handle under which something
- * was put is the owner's to keep until the entry has been removed (by its value's death, too), or replaced by another object
- * under another handle; and until no load of it is under way or remembered as failed. To be told when: set
- * `borrow`, with `data` pointing to a cell of the owner's, and drop the handle in `release`. Lookups that are running when an
- * entry goes do not need the handle any more.
+ * HAPAX_KEY_OF(handle) with `hapax_weak *handle` (another size: HAPAX_EHASH). A lookup by any handle of a live object
+ * finds the entry; after death only the stored handle itself does, so that is what removes it. The handle under which
+ * something was put is the owner's to keep until the entry has been removed (by its value's death, too), or replaced
+ * by another object under another handle; and until no load of it is under way or remembered as failed. To be told
+ * when: set `borrow`, with `data` pointing to a cell of the owner's, and drop the handle in `release`. Lookups that
+ * are running when an entry goes do not need the handle any more.
  */
 HAPAX_API hapax_key_ops hapax_weak_keys(void);
 
 /*
- * Lists an object's handles: those made with a callback (or a `ctx_free` alone), newest registration first, then one for all
- * the others. Stores up to `capacity` of them, each owned by the caller (hapax_weak_drop), and in *count how many there are
- * (more than `capacity`: only so many, the newest, were stored). As with hapax_weak_dup() a listed registration lives on
- * until this handle is dropped, too. What is registered or dropped meanwhile may be listed or not, and where not all of them
- * fit it may be listed in place of another. Entries of tables, finalizers and bound callbacks are no handles. The caller
- * holds `object`.
- * Costs one walk over as many nodes as the object ever had registrations at once, and sorting what is stored where some were
- * used again; if not all fit, as many walks as the number of registrations it ever had has bits.
- * Thread: any. Section: outside. Blocks: no. Needs no memory. Fails: HAPAX_ENULL (object, count, or handles with a capacity
- * above 0), HAPAX_EDEAD, HAPAX_EOVERFLOW (one is at its limit of 2^31; nothing is listed).
+ * Lists an object's handles: those made with a callback (or a `ctx_free` alone), newest registration first, then one
+ * for all the others. Stores up to `capacity` of them, each owned by the caller (hapax_weak_drop), and in *count how
+ * many there are (more than `capacity`: only so many, the newest, were stored). As with hapax_weak_dup() a listed
+ * registration lives on until this handle is dropped, too. What is registered or dropped meanwhile may be listed or
+ * not, and where not all of them fit it may be listed in place of another. Entries of tables, finalizers and bound
+ * callbacks are no handles. The caller holds `object`.
+ * Costs three walks over as many nodes as the object ever had registrations at once, and sorting what is stored where
+ * some were used again; if not all fit, as many walks as the number of registrations it ever had has bits.
+ * Thread: any. Section: outside. Blocks: no. Needs no memory. Fails: HAPAX_ENULL (object, count, or handles with a
+ * capacity above 0), HAPAX_EDEAD, HAPAX_EOVERFLOW (one is at its limit of 2^31; nothing is listed).
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_list(void *object, hapax_weak **handles, size_t capacity, size_t *count);
 

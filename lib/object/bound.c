@@ -6,12 +6,13 @@
  *           ^  ^-----  a registration on each               only if somebody is to be told (`dead`)
  *           '--------  calls in progress
  *
- * `dead` is told by whoever takes `told` from ARMED to TELLING: the callback of the part that dies first. The other one finds it
- * taken, and a drop takes it to CANCELLED. No handles are registered: nobody can list one and so keep a registration alive.
+ * `dead` is told by whoever takes `told` from ARMED to TELLING: the callback of the part that dies first. The other
+ * one finds it taken, and a drop takes it to CANCELLED. No handles are registered: nobody can list one and so keep a
+ * registration alive.
  *
- * Two counts. `uses` are the reasons not to free ctx: the owner, each call, and `dead` until it has been told or cancelled. `refs`
- * are the reasons not to free the memory: `uses` as a whole, and each registration. A drop that finds a registration firing, and
- * may not wait, leaves it with its reference.
+ * Two counts. `uses` are the reasons not to free ctx: the owner, each call, and `dead` until it has been told or
+ * cancelled. `refs` are the reasons not to free the memory: `uses` as a whole, and each registration. A drop that
+ * finds a registration firing, and may not wait, leaves it with its reference.
  */
 #include <errno.h>
 

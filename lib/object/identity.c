@@ -2,15 +2,15 @@
 /*
  * object/identity.c - weak handles as values: equality, hash, order, keys.
  *
- * An object's handles have one thing in common, and nothing else has it: the side record. It is there before the first handle
- * and goes after the last, whatever becomes of the object; so its address is an identity that no death changes and that no
- * other object's handles can have as long as one of these is held. Hash and order are made of it alone; equality asks also
- * whether the object is alive.
+ * An object's handles have one thing in common, and nothing else has it: the side record. It is there before the first
+ * handle and goes after the last, whatever becomes of the object; so its address is an identity that no death changes
+ * and that no other object's handles can have as long as one of these is held. Hash and order are made of it alone;
+ * equality asks also whether the object is alive.
  *
- * As keys. A table compares a caller's key, whose handle the caller holds, with stored ones, in a section. A stored key's
- * handle may have been dropped by then, by an owner who saw the entry go. That is no use after free: side records and nodes
- * are retired, and a section that found the entry was entered before. (A node may have become another registration of the same
- * object meanwhile: its record is still the same.)
+ * As keys. A table compares a caller's key, whose handle the caller holds, with stored ones, in a section. A stored
+ * key's handle may have been dropped by then, by an owner who saw the entry go. That is no use after free: side
+ * records and nodes are retired, and a section that found the entry was entered before. (A node may have become
+ * another registration of the same object meanwhile: its record is still the same.)
  */
 #include "object/internal.h"
 #include "object/side.h"

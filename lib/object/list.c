@@ -2,23 +2,23 @@
 /*
  * object/list.c - which handles an object has.
  *
- * Problem. Handles are to be had from a list that others push to and whose nodes they recycle meanwhile, newest first though a
- * recycled node keeps its old place, without memory, and without ever holding a handle that is then not handed out: giving it
- * back might be the drop of the last one, and its owner's drop, being none, no barrier.
+ * Problem. Handles are to be had from a list that others push to and whose nodes they recycle meanwhile, newest first
+ * though a recycled node keeps its old place, without memory, and without ever holding a handle that is then not
+ * handed out: giving it back might be the drop of the last one, and its owner's drop, being none, no barrier.
  *
- * A handle is taken only where there is one already: `handles` from n > 0 to n + 1, by compare-and-swap. It is set to 1 as the
- * last act of a registration (REG.LIST), and falls to 0 before the registration is cancelled; death, which would change its
- * state too, is kept away by our caller, who holds the object. So whoever takes one has an armed registration, whose sequence
- * number does not change any more.
+ * A handle is taken only where there is one already: `handles` from n > 0 to n + 1, by compare-and-swap. It is set to
+ * 1 as the last act of a registration (REG.LIST), and falls to 0 before the registration is cancelled; death, which
+ * would change its state too, is kept away by our caller, who holds the object. So whoever takes one has an armed
+ * registration, whose sequence number does not change any more.
  *
- * The newest `capacity` of n. Registrations up to the sequence number at the start can only become fewer. Looks at the list
- * without taking anything find, by bisection, the lowest number that no more than `capacity` of them are above, and one walk
- * takes those. Were some dropped in between there is room left, and the same is done below that number: somebody else got
- * ahead with each such turn. In the end what was taken is sorted, in place. A node that became another registration between
- * the look and the taking is one that came meanwhile: it is listed as such.
+ * The newest `capacity` of n. Registrations up to the sequence number at the start can only become fewer. Looks at the
+ * list without taking anything find, by bisection, the lowest number that no more than `capacity` of them are above,
+ * and one walk takes those. Were some dropped in between there is room left, and the same is done below that number:
+ * somebody else got ahead with each such turn. In the end what was taken is sorted, in place. A node that became
+ * another registration between the look and the taking is one that came meanwhile: it is listed as such.
  *
- * Cost: one walk if all fit, else one for each bit of the number of registrations there ever were, and the sorting of what is
- * stored. Lock-free; no user code runs.
+ * Cost: three walks if all fit, else one for each bit of the number of registrations there ever were, and the sorting of
+ * what is stored. Lock-free; no user code runs.
  */
 #include "object/internal.h"
 #include "object/side.h"

@@ -394,8 +394,8 @@ TEST(PY_CNT_04_what_was_dropped_meanwhile_is_not_counted)
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
 
 /*
- * Two threads register and drop on one object, two list it; a registration that stays is in every list that has room, and those
- * that stay are in order. Each ctx is freed once, and not before all handles have gone.
+ * Two threads register and drop on one object, two list it; a registration that stays is in every list that has room,
+ * and those that stay are in order. Each ctx is freed once, and not before all handles have gone.
  */
 enum { STAY = 4, REGISTRATIONS = 64 };
 struct storm {

@@ -204,8 +204,8 @@ TEST(PY_EQ_keys_of_a_cache)
 }
 
 /*
- * Lookups compare stored keys whose handles are being dropped by an owner who saw their entries go; their nodes become other
- * registrations, and death retires them.
+ * Lookups compare stored keys whose handles are being dropped by an owner who saw their entries go; their nodes become
+ * other registrations, and death retires them.
  */
 struct goers {
 	hapax_env *env;
