@@ -2,9 +2,10 @@
 /*
  * hapax/leak.h - what is still alive, and who keeps it: forgotten references and cycles by name.
  *
- * In every build: objects by type and, those that a cache, table or weak map knows, with their key. In debug builds (and in the
- * instrumented variants of the library that say so in hapax_leak_tracing()) every object, the places in the program where
- * references to it were taken, and which other live objects' payloads hold a pointer to it: so a cycle shows as one.
+ * In every build: objects by type, and one by one, with key and holder, those that a cache, table or weak map has an entry for. In
+ * debug builds (hapax_leak_tracing() tells) every object one by one, and the places in the program where references to it were
+ * taken. Which of the objects listed one by one hold pointers to which is found in every build: so a cycle shows as one.
+ * docs/leaks.md shows how to read it.
  */
 #ifndef HAPAX_LEAK_H
 #define HAPAX_LEAK_H
@@ -15,45 +16,54 @@
 
 HAPAX_BEGIN_DECLS
 
-/* A place in the program. `text`: "function+0x1f (program)" or what is known of it; never NULL. */
+/* A place in the program. `text`: "function+0x1f (program)", or "program+0x123" for a function that the dynamic linker does not
+ * know (addr2line -fe program 0x123 names it); never NULL. Places beyond the first 16 of an object are one: `address` NULL. */
 typedef struct hapax_leak_site {
-	const void *address;
+	const void *address; /* of the instruction after the call that gave the reference */
 	const char *text;
-	uint64_t taken; /* references to this object taken there */
+	uint64_t taken;      /* references to this object taken there so far, given back or not */
 } hapax_leak_site;
+
+#define HAPAX_LEAK_THROUGH_HOLDER SIZE_MAX
+
+/* A live object that `leak` can be reached from. */
+typedef struct hapax_leak_edge {
+	const void *object;
+	const char *type;
+	size_t offset; /* of the pointer in that object's payload; HAPAX_LEAK_THROUGH_HOLDER: a weak map holds `leak` as its data, or
+			* a memo as its result, for as long as that object lives */
+} hapax_leak_edge;
 
 typedef struct hapax_leak {
 	size_t size;           /* sizeof(hapax_leak), set by hapax */
 	const char *type;      /* name of the type */
 	const void *object;    /* NULL: `count` objects of this type that are not known one by one (builds without tracing) */
-	const hapax_key *key;  /* under which `holder` knows it, NULL: none */
+	const hapax_key *key;  /* under which `holder` knows it; NULL: none */
 	const char *holder;    /* name of the cache, table or map that knows it; NULL: none */
 	bool held;             /* the holder has a reference itself (retention, data of a weak map); it is in `count` */
-	bool inherited;        /* alive when this process forked */
-	bool cycle;            /* it can be reached from itself through payloads: neither will ever die by itself */
-	uint64_t count;        /* strong references now */
-	/* tracing only */
-	const hapax_leak_site *sites;
-	size_t n_sites;
-	const struct hapax_leak_edge *from; /* live objects whose payload holds a pointer to it */
+	bool inherited;        /* alive when this process forked (builds without tracing: known for objects in caches only) */
+	bool cycle;            /* it can be reached from itself through payloads and holders. A pointer need not be a reference: if
+				* all of them are, it will never die by itself */
+	uint64_t count;        /* strong references now, less the one that the report holds while it runs */
+	const hapax_leak_edge *from; /* objects listed one by one whose payload holds a pointer to it */
 	size_t n_from;
+	const hapax_leak_site *sites; /* tracing only: most taken first, of those the latest first */
+	size_t n_sites;
 } hapax_leak;
-
-typedef struct hapax_leak_edge {
-	const void *object;
-	const char *type;
-	size_t offset;         /* of the pointer in that object's payload */
-} hapax_leak_edge;
 
 /* This library records where references are taken. A constant of the build. */
 HAPAX_API bool hapax_leak_tracing(void);
 
 /*
- * Calls `fn` for everything that is alive in `env` (NULL: the default one): how many objects. `fn` NULL: they are written to the
- * environment's log, one line for each and one for each site and edge. What `fn` gets is valid during the call. Meant for an
- * environment at rest, at the end of a program or a test; other threads may go on, then it is a picture of no one instant.
- * Payloads are looked at as plain memory; nothing behind their pointers is.
- * Thread: any. Section: outside. Blocks: no. fn runs without locks, and may call anything. HAPAX_ENOMEM as SIZE_MAX.
+ * Calls `fn` for everything that is alive in `env` (NULL: the default one): once for each object and holder that knows it, once
+ * for an object that none knows, and once for each type of which there are more. Returns how many objects there are. `fn` NULL:
+ * they are written to the environment's log, one line for each and one for each site and edge. What `fn` gets is valid during the
+ * call, and names and objects until the report returns: it holds a reference to each object, so that what loses its last other one
+ * meanwhile dies, on this thread, at the end. Meant for an environment at rest, at the end of a program or a test; other threads may
+ * go on, then it is a picture of no one instant, and of objects in the middle of their death `count` without `object` may tell.
+ * Payloads are looked at as plain memory, every aligned word of them; nothing behind their pointers is.
+ * Thread: any. Section: outside. Blocks: no. fn runs without locks, and may call anything. HAPAX_ENOMEM as SIZE_MAX: then fn was
+ * not called.
  */
 HAPAX_API size_t hapax_leak_report(hapax_env *env, void (*fn)(const hapax_leak *leak, void *ctx), void *ctx);
 

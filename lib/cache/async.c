@@ -46,10 +46,12 @@ static void tell(hapax_cache *c, const struct hpx_sink *sink, int status, struct
 	void *object = o ? hpx_payload(o) : NULL;
 	HPX_CACHE_FRAME(c, NULL);
 
-	if (sink->queue)
+	if (sink->queue) {
 		hpx_completions_put(sink->queue, sink->completion, status, object, error);
-	else
-		sink->done(status, object, error, sink->ctx);
+		return;
+	}
+	HPX_TAKEN_BY(object, sink->done);
+	sink->done(status, object, error, sink->ctx);
 }
 
 /* ---- lists that a forked child can walk --------------------------------------------------------------------------- */

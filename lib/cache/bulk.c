@@ -521,6 +521,8 @@ int hapax_cache_get_many(hapax_cache *cache, const hapax_key *keys, size_t n, vo
 		return rc;
 	get_all(&b);
 	hand_out(&b, objects, statuses);
+	for (size_t i = 0; i < n; i++)
+		HPX_TAKEN(objects[i]);
 	if (options && options->error) {
 		*options->error = b.error;
 		b.error = (hapax_load_error){.code = 0};

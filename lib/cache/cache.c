@@ -19,6 +19,7 @@
 #include "cache/request.h"
 #include "cache/tier.h"
 #include "cache/worker.h"
+#include "object/leak.h"
 
 _Static_assert(HPX_FLIGHT_LOADING == HPX_W_LOADING && HPX_FLIGHT_WAITED == HPX_W_WAITED, "one word, two layers");
 _Static_assert(HPX_CACHE_COUNTERS <= HPX_COUNTERS_MAX, "counters");
@@ -238,6 +239,7 @@ int hpx_cache_create(hapax_cache **out, const hapax_cache_options *options, cons
 		hpx_table_on_fence(c->table, fenced_by_put);
 	}
 	list_add(c);
+	hpx_table_named(c->table, c->name, hpx_cache_known);
 	*out = c;
 	return 0;
 }
@@ -251,8 +253,8 @@ static void report(hapax_cache *c, const hapax_key *key, struct hpx_object *o)
 	const hapax_type *type = hpx_class_of(o)->type;
 	const char *name = type->name ? type->name : "object";
 	bool inherited = count & HPX_INHERITED;
-	char text[3 * 40 + 1];
-	size_t i, n = 0;
+	char text[HPX_KEY_TEXT], sites[256];
+	bool cut;
 
 	count = (count >> 16) - 1;
 	if (!count)
@@ -261,18 +263,11 @@ static void report(hapax_cache *c, const hapax_key *key, struct hpx_object *o)
 		c->leak(key, hpx_payload(o), name, count, inherited, c->leak_ctx);
 		return;
 	}
-	for (i = 0; i < key->size && i < 40; i++) {
-		unsigned char byte = ((const unsigned char *)key->data)[i];
-
-		if (byte > 32 && byte < 127 && byte != '%')
-			text[n++] = (char)byte;
-		else
-			n += (size_t)snprintf(text + n, 4, "%%%02X", byte);
-	}
-	text[n] = 0;
-	hpx_env_log(c->env, HAPAX_LOG_WARNING, "hapax: cache %s destroyed: %s under key \"%s\"%s still has %llu reference%s%s",
-		    c->name, name, text, i < key->size ? "..." : "", (unsigned long long)count, count == 1 ? "" : "s",
-		    inherited ? ", inherited by fork" : "");
+	cut = hpx_key_text(key, text);
+	hpx_trace_describe(o, sites, sizeof(sites));
+	hpx_env_log(c->env, HAPAX_LOG_WARNING, "hapax: cache %s destroyed: %s under key \"%s\"%s still has %llu reference%s%s%s",
+		    c->name, name, text, cut ? "..." : "", (unsigned long long)count, count == 1 ? "" : "s",
+		    inherited ? ", inherited by fork" : "", sites);
 }
 
 /* The same for an entry with a node: the cache's own reference goes first; the key is there until the node is done with. */

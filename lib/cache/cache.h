@@ -18,6 +18,7 @@
 
 #include "cache/compute.h"
 #include "flight/flight.h"
+#include "object/trace.h"
 #include "table/table.h"
 
 enum {
@@ -70,9 +71,12 @@ struct hpx_room_head {
 	hpx_u64 hits; /* what a room begins with: plain hits of its entries */
 };
 struct hpx_client {
-	struct hpx_room *(*of)(void *arg); /* NULL: there are no rooms, nor the four that follow */
+	struct hpx_room *(*of)(void *arg); /* NULL: there are no rooms, nor the six that follow */
 	void (*in)(struct hpx_room *room);
 	void (*out)(struct hpx_room *room);
+	/* In a section: the object for whose life an entry of a room that was found in it is held, with a reference; or NULL. */
+	struct hpx_object *(*keeper)(struct hpx_room *room);
+	size_t identity; /* so many bytes at the beginning of each key are the client's own */
 	/* Under the tier's lock: this list of rooms, linked as hpx_tier_part() was given them, is to be emptied by evict(). */
 	void (*depart)(void *state, struct hpx_room *rooms);
 	/* Under the tier's lock: evict() has something to give, bound or not. */
@@ -172,6 +176,8 @@ void hpx_cache_clear(hapax_cache *c, const struct hpx_room *only);
 /* An entry's object has died. */
 void hpx_cache_unlink(void *owner, struct hpx_object *o);
 void hpx_cache_collected(void *cache, struct hpx_record *r, uint64_t before);
+/* leak.c: what is known of an entry, for leak reports. */
+void hpx_cache_known(void *cache, void *e, struct hpx_object *o, struct hpx_leak_entry *entry);
 
 /* ---- a get on its slow path ---- */
 

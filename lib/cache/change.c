@@ -179,7 +179,7 @@ int hapax_cache_pop(hapax_cache *cache, hapax_key key, void **out)
 	rc = take_out(cache, &key, NULL, &o);
 	if (o)
 		*out = hpx_payload(o);
-	return rc;
+	return HPX_TAKEN_OUT(rc, out);
 }
 
 /*
@@ -564,5 +564,5 @@ int hapax_cache_get_or_put(hapax_cache *cache, hapax_key key, void *object, void
 		there.object = NULL; /* the caller's */
 		rc = 0;
 	}
-	return rc;
+	return HPX_TAKEN_OUT(rc, out);
 }

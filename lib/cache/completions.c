@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "cache/completions.h"
-#include "object/object.h"
+#include "object/trace.h"
 
 struct hapax_completions {
 	struct hapax_completions *next, **link; /* list of all; under list_lock */
@@ -207,6 +207,7 @@ hapax_completion *hapax_completions_take(hapax_completions *queue)
 		completion->queue = NULL;
 	}
 	pthread_mutex_unlock(&queue->lock);
+	HPX_TAKEN(completion ? completion->object : NULL);
 	return completion;
 }
 

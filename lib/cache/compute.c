@@ -435,6 +435,7 @@ int hapax_cache_compute(hapax_cache *cache, hapax_key key, hapax_compute_fn comp
 		return rc;
 	if (out)
 		*out = result_of(&m, what);
+	HPX_TAKEN(out ? *out : NULL);
 	if (change)
 		*change = what;
 	return 0;
@@ -497,6 +498,7 @@ int hapax_cache_upsert(hapax_cache *cache, hapax_key key, void *object, void **p
 	if (!rc && previous && s.over.entry) {
 		hpx_take_more(s.over.object, 1);
 		*previous = hpx_payload(s.over.object);
+		HPX_TAKEN(*previous);
 	}
 	return rc;
 }

@@ -142,7 +142,7 @@ int hapax_cache_get(hapax_cache *cache, hapax_key key, void **out)
 	if (HPX_UNLIKELY(!cache))
 		return HAPAX_ENULL;
 	rc = find(cache, &key, &hash, true, out);
-	return HPX_LIKELY(rc == 0) ? 0 : rc > 0 ? get_slow(cache, &key, hash, NULL, out) : rc;
+	return HPX_TAKEN_OUT(HPX_LIKELY(rc == 0) ? 0 : rc > 0 ? get_slow(cache, &key, hash, NULL, out) : rc, out);
 }
 
 /* ---- the slow path ----------------------------------------------------------------------------------------------- */
@@ -377,6 +377,7 @@ int hapax_cache_get_with(hapax_cache *cache, hapax_key key, const hapax_get_opti
 {
 	uint64_t hash;
 	int rc;
+	HPX_TAKES_FOR_CALLER;
 
 	if (!out)
 		return HAPAX_ENULL;
@@ -399,7 +400,7 @@ int hapax_cache_get_with(hapax_cache *cache, hapax_key key, const hapax_get_opti
 		rc = hpx_table_hash(cache->table, &key, &hash);
 	if (rc > 0 || (rc == 0 && !*out))
 		rc = get_slow(cache, &key, hash, options, out);
-	return rc;
+	return HPX_TAKEN_OUT(rc, out);
 }
 
 /* ---- looking without loading ------------------------------------------------------------------------------------- */
@@ -461,12 +462,12 @@ static int look(hapax_cache *cache, hapax_key key, bool counted, void **out)
 
 int hapax_cache_get_if_present(hapax_cache *cache, hapax_key key, void **out)
 {
-	return look(cache, key, true, out);
+	return HPX_TAKEN_OUT(look(cache, key, true, out), out);
 }
 
 int hapax_cache_get_quietly(hapax_cache *cache, hapax_key key, void **out)
 {
-	return look(cache, key, false, out);
+	return HPX_TAKEN_OUT(look(cache, key, false, out), out);
 }
 
 int hapax_cache_contains(hapax_cache *cache, hapax_key key)

@@ -130,6 +130,14 @@ static bool refuse_all(void *object, void *arg)
 
 static struct hpx_room *room_by_arg(void *arg) { return ((struct memo_call *)arg)->room; }
 
+static struct hpx_object *room_keeper(struct hpx_room *room)
+{
+	/* order: -> OBJECT.SIDE, SIDE.DEAD acquire */
+	struct hpx_object *o = hpx_load_acquire(&room->side->object);
+
+	return o && hpx_take(o) ? o : NULL;
+}
+
 /* Outside sections and locks: the owner has died, and its record reads absent. */
 static void owner_died(void *value, void *ctx)
 {
@@ -374,12 +382,13 @@ int hapax_memo_call(hapax_memo *memo, void *owner, const hapax_arg *args, size_t
 	if (HPX_UNLIKELY(!out))
 		return HAPAX_ENULL;
 	*out = NULL;
-	return HPX_LIKELY(memo != NULL) ? call(memo, owner, args, n, NULL, out) : HAPAX_ENULL;
+	return HPX_TAKEN_OUT(HPX_LIKELY(memo != NULL) ? call(memo, owner, args, n, NULL, out) : HAPAX_ENULL, out);
 }
 
 int hapax_memo_get(hapax_memo *memo, void *owner, hapax_key key, void **out)
 {
 	hapax_arg arg = hapax_arg_bytes(key.data, key.size, HAPAX_TAG_BYTES);
+	HPX_TAKES_FOR_CALLER;
 
 	return hapax_memo_call(memo, owner, &arg, 1, out);
 }
@@ -387,6 +396,7 @@ int hapax_memo_get(hapax_memo *memo, void *owner, hapax_key key, void **out)
 int hapax_memo_call_with(hapax_memo *memo, void *owner, const hapax_arg *args, size_t n, const hapax_memo_call_options *options,
 			 void **out)
 {
+	HPX_TAKES_FOR_CALLER;
 	if (!options)
 		return hapax_memo_call(memo, owner, args, n, out);
 	if (!out)
@@ -400,7 +410,7 @@ int hapax_memo_call_with(hapax_memo *memo, void *owner, const hapax_arg *args, s
 		return HAPAX_EFLAGS;
 	if (options->error)
 		*options->error = (hapax_load_error){.code = 0};
-	return call(memo, owner, args, n, options, out);
+	return HPX_TAKEN_OUT(call(memo, owner, args, n, options, out), out);
 }
 
 /* ---- without calling --------------------------------------------------------------------------------------------- */
@@ -431,6 +441,7 @@ int hapax_memo_find(hapax_memo *memo, void *owner, const hapax_arg *args, size_t
 {
 	struct hpx_args encoded;
 	int rc;
+	HPX_TAKES_FOR_CALLER;
 
 	if (!out)
 		return HAPAX_ENULL;
@@ -692,12 +703,16 @@ static int build(hapax_memo *memo, const hapax_memo_options *o)
 		memo->client.out = hpx_room_leave;
 		memo->client.depart = hpx_rooms_depart;
 		memo->client.above = hpx_rooms_above;
+		memo->client.keeper = room_keeper;
+		memo->client.identity = sizeof(uint64_t);
 		rc = hpx_ident_new(&memo->owners, memo->env, 0, &owner_ops, memo);
 	}
 	if (!rc)
 		rc = hpx_cache_create(&memo->cache, &cache, &memo->client);
 	if (rc && memo->owners)
 		hpx_ident_end(memo->owners, owner_left, memo);
+	else if (memo->owners)
+		hpx_ident_named(memo->owners, cache.name);
 	return rc;
 }
 

@@ -20,6 +20,7 @@
 
 #include "object/internal.h"
 #include "object/side.h"
+#include "object/trace.h"
 
 enum { TARGET, PART, PARTS };
 enum { ARMED, TELLING, TOLD, CANCELLED };
@@ -272,11 +273,13 @@ static int call_used(hapax_bound *given, void *arg, int *result)
 
 int hapax_bound_call(hapax_bound *bound, void *arg, int *result)
 {
+	HPX_TAKES_FOR_CALLER;
 	return bound ? call_used(bound, arg, result) : HAPAX_ENULL;
 }
 
 int hapax_bound_get(hapax_bound *bound, void **target, void **part)
 {
+	HPX_TAKES_FOR_CALLER;
 	struct held held __attribute__((cleanup(release))) = {{NULL}};
 
 	if (target)

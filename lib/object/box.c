@@ -4,6 +4,8 @@
  */
 #include <hapax/object.h>
 
+#include "object/trace.h"
+
 static void box_destroy(void *object, void *arg)
 {
 	hapax_box *box = object;
@@ -20,6 +22,7 @@ const hapax_type *hapax_box_type(void) { return &box_type; }
 
 int hapax_box_new(hapax_env *env, void *pointer, void (*close)(void *pointer), void **out)
 {
+	HPX_TAKES_FOR_CALLER;
 	hapax_box *box;
 	int status = hapax_new(env, &box_type, 0, out);
 

@@ -88,6 +88,19 @@ struct hpx_class *hpx_class_of(struct hpx_object *o)
 	return hpx_class_by_id((uint32_t)(hpx_load_relaxed(&o->meta) >> HPX_CLASS_SHIFT));
 }
 
+void hpx_class_each(hapax_env *env, void (*fn)(struct hpx_class *c, void *ctx), void *ctx)
+{
+	/* order: CLASS.NEW_ID relaxed; a class that comes now may be missed */
+	uint32_t last = hpx_load_relaxed(&used_ids);
+
+	for (uint32_t id = 1; id <= last && id < CLASS_IDS; id++) {
+		struct hpx_class *c = hpx_class_by_id(id);
+
+		if (c && c->env == env)
+			fn(c, ctx);
+	}
+}
+
 int hpx_type_check(const hapax_type *type)
 {
 	if (!type)
@@ -197,8 +210,10 @@ static struct hpx_class *find(void *first, const hapax_type *type)
 
 static void class_discard(struct hpx_class *c)
 {
-	id_give(c->id);
-	class_free(HPX_CONTAINER_OF(c, struct full_class, c));
+	struct full_class *full = HPX_CONTAINER_OF(c, struct full_class, c);
+
+	id_give(c->id); /* who looks through the ids (hpx_class_each) may be looking at it */
+	hpx_retire(c->env, &full->deferred, sizeof(*full), class_free_deferred);
 }
 
 int hpx_class_for_type(hapax_env *env, const hapax_type *type, struct hpx_class **out)

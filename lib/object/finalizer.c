@@ -15,6 +15,7 @@
 
 #include "object/finalizer.h"
 #include "object/internal.h"
+#include "object/trace.h"
 
 #define ALIGN 16
 
@@ -209,6 +210,7 @@ int hapax_finalizer_peek(hapax_finalizer *f, hapax_finalize *what, void **object
 		return HAPAX_DEAD;
 	if (object)
 		*object = hpx_payload(o);
+	HPX_TAKEN(object ? *object : NULL);
 	if (what)
 		*what = f->what;
 	return 0;

@@ -23,6 +23,7 @@
 
 #include "base/poison.h"
 #include "object/internal.h"
+#include "object/trace.h"
 
 #define GRAIN 16
 #define ROOM_SHIFT 5
@@ -148,6 +149,22 @@ size_t hpx_object_bytes(struct hpx_object *o)
 	return size;
 }
 
+size_t hpx_object_payload_bytes(struct hpx_object *o)
+{
+	/* order: OBJECT.LAYOUT relaxed; these bits are constant from birth */
+	uint64_t count = hpx_load_relaxed(&o->count);
+	struct large *large;
+	char *block;
+	size_t size;
+
+	if (count & HPX_LARGE) {
+		large = large_of(o, count);
+		return (size_t)((char *)large->base + large->size - (char *)hpx_payload(o));
+	}
+	block = pooled_block(o, count, &size);
+	return (size_t)(block + size - (char *)hpx_payload(o));
+}
+
 void hpx_object_retire(struct hpx_class *c, struct hpx_object *o)
 {
 	/* order: OBJECT.LAYOUT relaxed; these bits are constant from birth */
@@ -157,6 +174,7 @@ void hpx_object_retire(struct hpx_class *c, struct hpx_object *o)
 	size_t size;
 	void *block;
 
+	hpx_trace_gone(o);
 	/* order: RECLAIM.RETIRE; everything that led here was made unreachable before, by this thread */
 	if (count & HPX_LARGE) {
 		large = large_of(o, count);
@@ -205,6 +223,7 @@ int hpx_object_new(struct hpx_class *c, size_t keyed, size_t payload, uint64_t d
 	hpx_init(&o->count, HPX_ONE | flags);
 	hpx_count(hpx_env_counters(env), HPX_ENV_BORN, 1);
 	hpx_count(&c->counters, HPX_CLASS_BORN, 1);
+	hpx_trace_born(o);
 	*out = o;
 	return 0;
 }
@@ -231,7 +250,7 @@ int hapax_new(hapax_env *env, const hapax_type *type, size_t extra, void **out)
 		status = hpx_object_new(c, 0, size, HAPAX_FOREVER, &o);
 	if (!status)
 		*out = hpx_payload(o);
-	return status;
+	return HPX_TAKEN_OUT(status, out);
 }
 
 /* ---- references -------------------------------------------------------------------------------------------------- */
@@ -253,13 +272,22 @@ int hapax_retain(void *object)
 	o = hpx_object_of(object);
 	/* order: OBJECT.RETAIN relaxed; the caller's own reference keeps the object and ordered its contents */
 	seen = hpx_add_relaxed(&o->count, HPX_ONE);
-	if (HPX_LIKELY(!(seen & HPX_DEAD) && seen < HPX_COUNT_LIMIT))
+	if (HPX_LIKELY(!(seen & HPX_DEAD) && seen < HPX_COUNT_LIMIT)) {
+		HPX_TAKEN(object);
 		return 0;
+	}
 	hpx_sub_relaxed(&o->count, HPX_ONE);
 	if (!(seen & HPX_DEAD))
 		return HAPAX_EOVERFLOW;
 	hpx_misuse("hapax_retain of the dead object %p of type '%s'", object, hpx_object_name(o));
 	return HAPAX_EDEAD;
+}
+
+int hpx_retain(struct hpx_object *o)
+{
+	HPX_TAKES_NOTHING;
+
+	return hapax_retain(hpx_payload(o));
 }
 
 void hapax_release(void *object)

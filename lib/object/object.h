@@ -65,6 +65,8 @@ void hpx_class_detach(struct hpx_class *c);
 struct hpx_class *hpx_class_by_id(uint32_t id);
 /* The class of an object that is held, or dying on this thread. */
 struct hpx_class *hpx_class_of(struct hpx_object *o);
+/* In a section: those of `env`, also of caches that are gone as long as there are objects. */
+void hpx_class_each(hapax_env *env, void (*fn)(struct hpx_class *c, void *ctx), void *ctx);
 /* 0, or why a type descriptor is not acceptable. */
 int hpx_type_check(const hapax_type *type);
 
@@ -76,6 +78,8 @@ int hpx_object_new(struct hpx_class *c, size_t keyed, size_t payload, uint64_t d
 
 /* The bytes of the block an object is in. The caller holds it. */
 size_t hpx_object_bytes(struct hpx_object *o);
+/* Of these, what is behind its header. */
+size_t hpx_object_payload_bytes(struct hpx_object *o);
 
 /* What PLAIN_COUNT makes of counting. */
 static inline uint64_t hpx_plain_add(hpx_u64 *count, uint64_t n)
@@ -109,6 +113,8 @@ static inline void hpx_take_more(struct hpx_object *o, uint64_t n) { hpx_add_rel
 /* order: -> OBJECT.DROP acquire; who sees DEAD sees what was done before */
 static inline bool hpx_dead(struct hpx_object *o) { return hpx_load_acquire(&o->count) & HPX_DEAD; }
 void hpx_release(struct hpx_object *o);
+/* hapax_retain(), for a reference that is not given to the program yet. */
+int hpx_retain(struct hpx_object *o);
 
 /* True when this thread runs, or has queued, the death of `o` (load-cycle detection, exclusive mode).
  * `thread` may be another one only if it is known to be asleep in a wait (flight layer's wait lock held). */

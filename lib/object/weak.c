@@ -16,6 +16,7 @@
 
 #include "object/internal.h"
 #include "object/side.h"
+#include "object/trace.h"
 
 static struct hpx_reg *node_of(hapax_weak *weak) { return HPX_CONTAINER_OF(weak, struct hpx_reg, weak); }
 
@@ -253,6 +254,7 @@ void *hapax_weak_get(hapax_weak *weak)
 	if (o && !hpx_take(o))
 		o = NULL;
 	hpx_read_unlock();
+	HPX_TAKEN(o ? hpx_payload(o) : NULL);
 	return o ? hpx_payload(o) : NULL;
 }
 
@@ -322,6 +324,7 @@ int hapax_with_live(hapax_weak *weak, int (*fn)(void *object, void *arg), void *
 {
 	void *object __attribute__((cleanup(release_held))) = NULL;
 	int value;
+	HPX_TAKES_FOR_CALLER;
 
 	if (!fn)
 		return HAPAX_ENULL;

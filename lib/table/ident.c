@@ -406,6 +406,22 @@ void *hpx_ident_take(struct hpx_ident *t, struct hpx_object *o)
 	return value;
 }
 
+/* ---- leak reports ------------------------------------------------------------------------------------------------ */
+
+/* In a section. */
+static void known(void *ctx, void *e, struct hpx_object *o, struct hpx_leak_entry *entry)
+{
+	struct hpx_ident *t = ctx;
+	/* order: -> IDENT.VALUE acquire; what it points to */
+	void *value = hpx_load_acquire(&front_of(e)->value);
+
+	(void)o;
+	entry->keyless = true;
+	entry->kept = value && t->ops.kept ? t->ops.kept(value) : NULL;
+}
+
+void hpx_ident_named(struct hpx_ident *t, const char *name) { hpx_table_named(t->core, name, known); }
+
 /* ---- testing ----------------------------------------------------------------------------------------------------- */
 
 int hpx_ident_check(struct hpx_ident *t, char *message, size_t size)

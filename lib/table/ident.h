@@ -21,6 +21,8 @@ struct hpx_ident_ops {
 	void (*died)(void *value, void *ctx);
 	void (*hold)(void *ctx);
 	void (*drop)(void *ctx);
+	/* For leak reports: in a section, the object that is held by a value that was found in it, with a reference; NULL: none. */
+	struct hpx_object *(*kept)(void *value);
 };
 int hpx_ident_new(struct hpx_ident **out, hapax_env *env, size_t capacity, const struct hpx_ident_ops *ops, void *ctx);
 /* No call is in progress or follows, but deaths may be. `left` gets every value that nobody else took; outside sections and locks.
@@ -51,6 +53,8 @@ void *hpx_ident_take(struct hpx_ident *t, struct hpx_object *o);
  * it before is not protected any more. */
 void *hpx_ident_next(struct hpx_ident *t, struct hpx_cursor *cursor, struct hpx_object **object);
 size_t hpx_ident_size(struct hpx_ident *t);
+/* It is to be in leak reports, under this name, until its end. */
+void hpx_ident_named(struct hpx_ident *t, const char *name);
 int hpx_ident_check(struct hpx_ident *t, char *message, size_t size);
 
 #endif

@@ -8,6 +8,7 @@
 #include <hapax/intern.h>
 
 #include "object/internal.h"
+#include "object/trace.h"
 #ifdef HPX_TESTING
 #include <hapax/testing.h>
 #endif
@@ -108,6 +109,7 @@ static int contents_of(hapax_interner *interner, const void *object, hapax_key *
 
 int hapax_intern(hapax_interner *interner, void *object, void **out, bool *canonical)
 {
+	HPX_TAKES_FOR_CALLER;
 	hapax_key bytes;
 	int status;
 
@@ -130,6 +132,7 @@ int hapax_intern(hapax_interner *interner, void *object, void **out, bool *canon
 
 int hapax_intern_find(hapax_interner *interner, hapax_key contents, void **out)
 {
+	HPX_TAKES_FOR_CALLER;
 	if (!out)
 		return HAPAX_ENULL;
 	*out = NULL;

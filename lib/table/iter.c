@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 
+#include "object/trace.h"
 #include "table/core.h"
 
 struct hapax_iter {
@@ -122,6 +123,7 @@ int hapax_iter_next(hapax_iter *iter, hapax_key *key, void **object)
 		iter->over = true;
 	if (status == 0 && object)
 		*object = hpx_payload(iter->pinned);
+	HPX_TAKEN(status == 0 ? hpx_payload(iter->pinned) : NULL);
 	if (HPX_BROKEN(ITERATOR_PINS_NONE))
 		unpin(iter);
 	if (status && key)

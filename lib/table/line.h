@@ -82,6 +82,11 @@ struct hpx_table {
 	void (*fencing)(void *ctx, void *e);
 	void *collected_ctx;
 	struct hpx_deferred deferred;
+	/* leak.c */
+	void (*known)(void *ctx, void *e, struct hpx_object *o, struct hpx_leak_entry *entry);
+	struct hpx_table *named_next; /* list of those with names, under its lock */
+	uint64_t named; /* its number there, 0: not in it */
+	char name[32];
 };
 
 static inline unsigned hpx_ctl_d(uint64_t c) { return (unsigned)((c & HPX_CTL_D) / HPX_CTL_D1); }

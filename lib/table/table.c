@@ -89,6 +89,7 @@ void hpx_table_end(struct hpx_table *t, void (*claimed)(void *e, uint64_t word, 
 	struct hpx_cursor cursor = {0, 0};
 	bool more = true;
 
+	hpx_table_unnamed(t);
 	hpx_store_release(&t->ended, 1); /* order: TABLE.ENDED -> release */
 	while (more) {
 		struct hpx_object *object;

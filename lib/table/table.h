@@ -171,6 +171,22 @@ int hpx_table_check(struct hpx_table *t, char *message, size_t size, size_t *ent
 bool hpx_table_resize(struct hpx_table *t, int delta);
 size_t hpx_table_lines(struct hpx_table *t);
 
+/*
+ * Leak reports (leak.c): a table that has a name is looked through for them, until it is ended. `known` (may be NULL) adds what its
+ * owner knows of an entry: in a section, with the ctx of on_collect.
+ */
+struct hpx_leak_entry {
+	bool held;               /* the owner holds a reference to the entry's object */
+	bool hidden;             /* which is no object of the program's */
+	bool keyless;            /* the key is nothing that the program knows */
+	size_t skip;             /* and neither are the first bytes of it */
+	struct hpx_object *kept;   /* another object that the owner holds as long as the entry's lives; a reference taken */
+	struct hpx_object *keeper; /* the object as long as which the owner holds the entry's; a reference taken */
+};
+void hpx_table_named(struct hpx_table *t, const char *name,
+		     void (*known)(void *ctx, void *e, struct hpx_object *o, struct hpx_leak_entry *entry));
+void hpx_table_unnamed(struct hpx_table *t); /* by hpx_table_end() */
+
 /* hapax_iter over an internal table, shared by tables and caches. */
 int hpx_iter_open(struct hpx_table *t, hapax_iter **out);
 

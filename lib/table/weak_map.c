@@ -10,6 +10,7 @@
 
 #include <hapax/weak_map.h>
 
+#include "object/trace.h"
 #include "table/ident.h"
 #ifdef HPX_TESTING
 #include <hapax/testing.h>
@@ -38,9 +39,11 @@ static void release_data(void *value, void *ctx)
 	hpx_release(value);
 }
 
+static struct hpx_object *kept(void *value) { return hpx_take(value) ? value : NULL; }
+
 static int create(hapax_weak_map **out, hapax_env *env, size_t capacity, const char *name)
 {
-	static const struct hpx_ident_ops ops = {.died = release_data};
+	static const struct hpx_ident_ops ops = {.died = release_data, .kept = kept};
 	hapax_weak_map *map = hpx_alloc(env, sizeof(*map), 16);
 	int status;
 
@@ -54,6 +57,7 @@ static int create(hapax_weak_map **out, hapax_env *env, size_t capacity, const c
 	map->env = env;
 	for (size_t i = 0; i + 1 < sizeof(map->name) && name[i]; i++)
 		map->name[i] = name[i];
+	hpx_ident_named(map->core, map->name);
 	hpx_env_hold(env);
 	*out = map;
 	return 0;
@@ -146,6 +150,7 @@ int hapax_weak_map_get(hapax_weak_map *map, void *key, void **data)
 	if (!found)
 		return HAPAX_MISS;
 	*data = hpx_payload(found);
+	HPX_TAKEN(*data);
 	return 0;
 }
 
@@ -179,9 +184,9 @@ static int keep_data(hapax_weak_map *map, void *data, bool more)
 		return HAPAX_EDEAD;
 	if (hpx_class_of(d)->env != map->env)
 		return HAPAX_EFOREIGN;
-	status = hapax_retain(data);
+	status = hpx_retain(d);
 	if (!status && more) {
-		status = hapax_retain(data);
+		status = hpx_retain(d);
 		if (status)
 			hpx_release(d);
 	}
@@ -247,13 +252,14 @@ int hapax_weak_map_get_or_put(hapax_weak_map *map, void *key, void *data, void *
 		*out = data;
 		if (inserted)
 			*inserted = true;
+		HPX_TAKEN(*out);
 		return 0;
 	}
 	if (!status)
 		*out = hpx_payload(old);
 	hpx_release(hpx_object_of(data)); /* the map's, and what *out would have had; the caller has one yet */
 	hpx_release(hpx_object_of(data));
-	return status;
+	return HPX_TAKEN_OUT(status, out);
 }
 
 /* ---- taking out -------------------------------------------------------------------------------------------------- */
@@ -287,6 +293,7 @@ int hapax_weak_map_pop(hapax_weak_map *map, void *key, void **data)
 	if (!taken)
 		return HAPAX_MISS;
 	*data = hpx_payload(taken);
+	HPX_TAKEN(*data);
 	return 0;
 }
 
@@ -333,6 +340,8 @@ int hapax_weak_map_pop_any(hapax_weak_map *map, void **key, void **data)
 	hpx_store_relaxed(&map->pop_from, cursor.hash); /* order: relaxed; a place to begin */
 	*key = hpx_payload(o);
 	*data = hpx_payload(taken);
+	HPX_TAKEN(*key);
+	HPX_TAKEN(*data);
 	return 0;
 }
 
@@ -431,6 +440,8 @@ int hapax_weak_map_next(hapax_weak_map_iter *iter, void **key, void **data)
 		*key = hpx_payload(iter->key);
 	if (data)
 		*data = hpx_payload(iter->data);
+	HPX_TAKEN(hpx_payload(iter->key));
+	HPX_TAKEN(hpx_payload(iter->data));
 	return 0;
 }
 
@@ -451,6 +462,7 @@ void hapax_weak_map_close(hapax_weak_map_iter *iter)
 
 int hapax_weak_map_copy(hapax_weak_map *target, hapax_weak_map *source, size_t *copied)
 {
+	HPX_TAKES_NOTHING;
 	hapax_weak_map_iter *iter;
 	void *key, *data;
 	int status;

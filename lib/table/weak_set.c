@@ -8,6 +8,7 @@
 
 #include <hapax/weak_map.h>
 
+#include "object/trace.h"
 #include "table/table.h"
 #ifdef HPX_TESTING
 #include <hapax/testing.h>
@@ -97,6 +98,7 @@ static int acceptable(hapax_weak_set *set, const void *object)
 
 int hapax_weak_set_add(hapax_weak_set *set, void *object, bool *added)
 {
+	HPX_TAKES_NOTHING;
 	int status = acceptable(set, object);
 	void *member = NULL;
 
@@ -125,6 +127,7 @@ int hapax_weak_set_contains(hapax_weak_set *set, void *object)
 
 int hapax_weak_set_pop(hapax_weak_set *set, void **object)
 {
+	HPX_TAKES_FOR_CALLER;
 	if (!object)
 		return HAPAX_ENULL;
 	*object = NULL;
@@ -161,6 +164,7 @@ int hapax_weak_set_iterate(hapax_weak_set *set, hapax_weak_set_iter **out)
 
 int hapax_weak_set_next(hapax_weak_set_iter *iter, void **object)
 {
+	HPX_TAKES_FOR_CALLER;
 	return hapax_iter_next(table_iter(iter), NULL, object);
 }
 

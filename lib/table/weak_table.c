@@ -8,6 +8,7 @@
 
 #include "table/core.h"
 #include "table/lookup.h"
+#include "object/trace.h"
 #ifdef HPX_TESTING
 #include <hapax/testing.h>
 #endif
@@ -58,6 +59,7 @@ static int create(hapax_table **out, hapax_env *env, const hapax_key_ops *keys, 
 		table->name[i] = name[i];
 	hpx_counters_init(&table->counters, env);
 	hpx_table_on_collect(table->core, collected, table);
+	hpx_table_named(table->core, table->name, NULL);
 	hpx_env_hold(env);
 	*out = table;
 	return 0;
@@ -144,6 +146,7 @@ int hapax_table_get(hapax_table *table, hapax_key key, void **out)
 	if (!object)
 		return HAPAX_MISS;
 	*out = hpx_payload(object);
+	HPX_TAKEN(*out);
 	return 0;
 }
 
@@ -262,7 +265,7 @@ int hapax_table_get_or_put(hapax_table *table, hapax_key key, void *object, void
 	if (hpx_dead(hpx_object_of(object)))
 		return HAPAX_EDEAD;
 	/* The reference that *out will own, before anything can go wrong. */
-	status = hapax_retain(object);
+	status = hpx_retain(hpx_object_of(object));
 	if (status)
 		return status;
 	status = put(table, &key, object, HPX_PUT_ABSENT, &found);
@@ -271,12 +274,13 @@ int hapax_table_get_or_put(hapax_table *table, hapax_key key, void *object, void
 		*out = object;
 		if (inserted)
 			*inserted = true;
+		HPX_TAKEN(*out);
 		return 0;
 	}
 	hpx_release(hpx_object_of(object));
 	if (found)
 		*out = hpx_payload(found);
-	return status;
+	return HPX_TAKEN_OUT(status, out);
 }
 
 /* ---- taking out ---------------------------------------------------------------------------------------------- */
@@ -356,7 +360,7 @@ int hapax_table_pop(hapax_table *table, hapax_key key, void **out)
 	status = take_out(table, &key, NULL, &object);
 	if (object)
 		*out = hpx_payload(object);
-	return status;
+	return HPX_TAKEN_OUT(status, out);
 }
 
 int hapax_table_pop_any(hapax_table *table, void **out)
@@ -394,6 +398,7 @@ int hapax_table_pop_any(hapax_table *table, void **out)
 		if (!(before & HPX_W_GONE)) {
 			hpx_store_relaxed(&table->pop_from, cursor.hash); /* order: relaxed; a place to begin */
 			*out = hpx_payload(object);
+			HPX_TAKEN(*out);
 			return 0;
 		}
 		hpx_release(object);
@@ -446,6 +451,7 @@ int hapax_table_iterate(hapax_table *table, hapax_iter **out)
 
 int hapax_table_copy(hapax_table *target, hapax_table *source, size_t *copied)
 {
+	HPX_TAKES_NOTHING;
 	hapax_iter *iter;
 	hapax_key key;
 	void *object;
