@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* One-shot finalizers: run, detach, peek, death, threads. What the end of the process does is in py_fin_exit.c. */
 #include <errno.h>
+#include <sched.h>
 
 #include "unit/finalizers.h"
 
@@ -880,6 +881,79 @@ TEST(PY_FIN_01_02_03_L3_one_of_all_who_come_at_once_has_it)
 	test_env_end(race.env);
 }
 
+/*
+ * Many finalizers, and threads that go through them in the same order, each its own way of taking them. Who comes second is
+ * faster and so catches up: they meet again and again at the same one.
+ */
+enum { CHASED = 20000 };
+struct chase {
+	hapax_env *env;
+	struct item *x[CHASED];
+	hapax_finalizer *f[CHASED];
+	uint32_t runs[CHASED];
+	uint64_t ran, said_run, detached;
+	uint32_t waiting;
+};
+
+static int chase_run(void *ctx)
+{
+	uint32_t *runs = ctx;
+
+	__atomic_fetch_add(runs, 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static void chase_thread(unsigned index, void *arg)
+{
+	struct chase *c = arg;
+	uint64_t taken = 0;
+
+	__atomic_fetch_sub(&c->waiting, 1, __ATOMIC_RELAXED);
+	while (__atomic_load_n(&c->waiting, __ATOMIC_RELAXED))
+		sched_yield();
+	for (int i = 0; i < CHASED; i++) {
+		if (index == 0)
+			taken += hapax_finalizer_run(c->f[i], NULL) == HAPAX_OK;
+		else if (index == 1)
+			taken += hapax_finalizer_detach(c->f[i], NULL) == HAPAX_OK;
+		else
+			hapax_release(c->x[i]);
+	}
+	if (index < 2)
+		__atomic_fetch_add(index ? &c->detached : &c->said_run, taken, __ATOMIC_RELAXED);
+}
+
+TEST(PY_FIN_01_02_03_L3_who_meet_at_one_are_told_apart)
+{
+	struct chase *c = calloc(1, sizeof(*c));
+
+	CHECK(c);
+	c->env = test_env();
+	for (uint64_t round = scaled(20); round > 0; round--) {
+		uint64_t runs = 0;
+
+		c->waiting = 3;
+		c->said_run = c->detached = 0;
+		for (int i = 0; i < CHASED; i++) {
+			hapax_finalize what = {chase_run, &c->runs[i], NULL};
+
+			c->runs[i] = 0;
+			c->x[i] = item_new(c->env, i);
+			CHECK_EQ(hapax_finalizer_new(c->x[i], &what, 0, &c->f[i]), HAPAX_OK);
+		}
+		run_threads(3, chase_thread, c);
+		for (int i = 0; i < CHASED; i++) {
+			CHECK(c->runs[i] <= 1);
+			runs += c->runs[i];
+			hapax_finalizer_drop(c->f[i]);
+		}
+		CHECK_EQ(runs + c->detached, CHASED);
+		CHECK(c->said_run <= runs);
+	}
+	test_env_end(c->env);
+	free(c);
+}
+
 /* Threads of their own objects, so that creation, runs of all, deaths and reclamation meet in the list of those at exit. */
 struct crowd {
 	hapax_env *env;
@@ -991,5 +1065,63 @@ TEST(PY_FIN_01_L5_nobody_waits_for_a_run_on_another_thread)
 		fin_drop(&other);
 		hapax_release(y);
 		test_env_end(s.env);
+	}
+}
+
+/* A finalizer is user code: a drop in it of a handle whose callback stands still on another thread does not wait. */
+struct dropped {
+	struct test_event inside, go;
+	struct item *x;
+	hapax_weak *weak;
+	int status;
+};
+static void callback_stands(hapax_weak *weak, void *ctx)
+{
+	struct dropped *d = ctx;
+
+	(void)weak;
+	test_event_set(&d->inside);
+	test_event_wait(&d->go);
+}
+static void *release_dropped(void *arg)
+{
+	struct dropped *d = arg;
+
+	hapax_release(d->x);
+	return NULL;
+}
+static void drop_inside(struct fin *fin)
+{
+	struct dropped *d = fin->arg;
+
+	d->status = hapax_weak_drop(d->weak);
+}
+
+TEST(PY_FIN_01_D_3_a_drop_in_it_never_waits)
+{
+	for (int how = 0; how < 6; how++) {
+		hapax_env *env = test_env();
+		struct dropped d = {TEST_EVENT_INIT, TEST_EVENT_INIT, item_new(env, 1), NULL, 0};
+		struct item *y = item_new(env, 2);
+		struct fin fin = {.quiet = true, .arg = &d};
+		hapax_callback callback = {callback_stands, &d, NULL};
+		pthread_t thread;
+
+		*(how % 2 ? &fin.then : &fin.on_free) = drop_inside;
+		CHECK_EQ(hapax_weak_new(d.x, &callback, &d.weak), HAPAX_OK);
+		fin_on(&fin, 1, y, HAPAX_FINALIZE_AT_EXIT);
+		thread = test_thread(release_dropped, &d);
+		test_event_wait(&d.inside);
+		if (how / 2 == 0)
+			CHECK_EQ(hapax_finalizer_run(fin.handle, NULL), HAPAX_OK);
+		else if (how / 2 == 1)
+			CHECK_EQ(hapax_finalize_all(env), 1);
+		hapax_release(y);
+		CHECK_EQ(fin.frees, 1);
+		CHECK_EQ(d.status, HAPAX_INFLIGHT);
+		test_event_set(&d.go);
+		test_join(thread);
+		fin_drop(&fin);
+		test_env_end(env);
 	}
 }

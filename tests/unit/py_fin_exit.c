@@ -536,6 +536,37 @@ TEST(PY_FIN_07_CX_TH_06_fork_of_a_busy_process)
 	test_env_end(env);
 }
 
+/* A child that was not told of the fork, and ends by exit(): it does not even look at the lists. */
+TEST(PY_FIN_07_CX_TH_06_a_child_that_only_exits_touches_nothing)
+{
+#if defined(TEST_ASAN) || defined(TEST_TSAN)
+	TEST_SKIP("the sanitizers' allocators do not survive a multi-threaded fork");
+#endif
+	hapax_env *env = test_env();
+	pthread_t thread[4];
+
+	for (int i = 0; i < 4; i++)
+		thread[i] = test_thread(create_and_run, env);
+	while (!__atomic_load_n(&run_of_others, __ATOMIC_RELAXED))
+		sched_yield();
+	fflush(NULL);
+	for (uint64_t i = scaled(100); i > 0; i--) {
+		pid_t child = fork();
+
+		CHECK(child >= 0);
+		if (child == 0) {
+			alarm(30);
+			exit(0);
+		}
+		joins(child);
+	}
+	__atomic_store_n(&made_by_others, 1, __ATOMIC_RELAXED);
+	for (int i = 0; i < 4; i++)
+		test_join(thread[i]);
+	hapax_finalize_all(NULL);
+	test_env_end(env);
+}
+
 /* ---- hapax_finalize_all() ------------------------------------------------------------------------------------------- */
 
 TEST(PY_FIN_07_all_of_one_environment_or_of_all)
