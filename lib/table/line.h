@@ -66,6 +66,7 @@ struct hpx_table {
 	HPX_ATOMIC(struct hpx_array *) root;
 	bool plain; /* byte equality on copied keys */
 	bool default_hash;
+	bool claim_dead;
 	bool keep;
 	uint64_t secret;
 	hapax_key_ops keys;

@@ -138,6 +138,13 @@ static enum step meet(struct put *p, void *e, uint64_t w, const struct spot *at)
 		*p->entry = e;
 		return result(p, HPX_PUT_BLOCKED);
 	}
+	if (!present && p->t->claim_dead && !(w & HPX_W_GONE)) {
+		/* Its death has not been told yet, on another thread. Out of the table first: then it may be retired. */
+		hpx_claim_drop(&p->claim);
+		hpx_table_unlink(p->t, e);
+		mark_gone(p, e);
+		return STEP_AGAIN;
+	}
 	if (!present) {
 		clear(e, at);
 		return STEP_AGAIN;

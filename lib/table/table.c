@@ -33,6 +33,7 @@ int hpx_table_new(struct hpx_table **out, const struct hpx_table_config *config)
 	t->keys = config->keys;
 	t->plain = !config->keys.equal && !config->keys.borrow;
 	t->default_hash = !config->keys.hash;
+	t->claim_dead = config->claim_dead;
 	t->keep = config->keep;
 	t->front = config->front;
 	t->secret = hpx_env_random(config->env);

@@ -52,6 +52,7 @@ struct hpx_table_config {
 	hapax_env *env;
 	hapax_key_ops keys;
 	size_t capacity;
+	bool claim_dead; /* a put displaces dead entries too: nothing of the table is left for deaths that are still to be told */
 	bool keep; /* exclusive caches: dead and GONE entries stay and block their key until hpx_table_unlink */
 	size_t front; /* bytes of the owner's before each entry's key, a multiple of 16; zeroed in records */
 };
@@ -107,7 +108,7 @@ enum hpx_put_result {
  * `displaced(e, ctx)` is called (inside the section) for each present entry that this put displaced (ABSENT: that it
  * fenced, even if it then fails for lack of room) and for which it set GONE: the caller does the accounting and, for a
  * record, hpx_record_finish. A dead entry in the way is cleared
- * silently: its own death accounts for it. An entry is put at most once; readers may have seen it whatever the result.
+ * silently: its own death accounts for it (with `claim_dead` it is displaced as well). An entry is put at most once; readers may have seen it whatever the result.
  * HPX_PUT_REPLACE over a live entry of the very same object keeps that entry: HPX_PUT_LIVE, *found as always.
  * In a `keep` table what would be displaced gets GONE, is reported to `displaced`, stays, and HPX_PUT_BLOCKED says so.
  *

@@ -42,7 +42,7 @@ static void collected(void *ctx, struct hpx_record *r, uint64_t before)
 
 static int create(hapax_table **out, hapax_env *env, const hapax_key_ops *keys, size_t capacity, const char *name)
 {
-	struct hpx_table_config config = {.env = env, .keys = *keys, .capacity = capacity};
+	struct hpx_table_config config = {.env = env, .keys = *keys, .capacity = capacity, .claim_dead = true};
 	hapax_table *table = hpx_alloc(env, sizeof(*table), HPX_CACHE_LINE);
 	int status;
 
