@@ -37,7 +37,7 @@ static void left(void *value, void *ctx)
 	((struct value *)value)->left++;
 }
 
-static const struct hpx_ident_ops ops = {died, hold, drop};
+static const struct hpx_ident_ops ops = {.died = died, .hold = hold, .drop = drop};
 
 static void setup(struct fixture *f)
 {
