@@ -166,6 +166,8 @@ HAPAX_API void hapax_memo_destroy(hapax_memo *memo);
  * Fails: as hapax_cache_get(); HAPAX_ENULL (no owner, or args NULL with n above 0), HAPAX_EOPTION (an owner for a memo that has
  * none), HAPAX_EKEY (an argument that is NULL with a size above 0), HAPAX_EKEYSIZE (together longer than HAPAX_KEY_MAX less 16
  * bytes for each and 16 for the list), HAPAX_ENOTWEAK, HAPAX_EFOREIGN, HAPAX_EDEAD (of the owner).
+ * From its first call on that looked for a result, also one that failed, an owner has a place in the memo until it dies:
+ * hapax_weak_count() counts it as one.
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_memo_call(hapax_memo *memo, void *owner, const hapax_arg *args, size_t n, void **out);
 /* With one argument of bytes, HAPAX_TAG_BYTES. */
