@@ -11,6 +11,9 @@
  * each child changes: hapax's fork functions may not have been called. A process that created none does not touch the
  * lock, which may be held there by a thread that did not come along.
  *
+ * What is asked of the C library is asked under a lock of its own, which no fork handler takes: it has locks too, and may hold
+ * them while it calls ours.
+ *
  * exit(). The handler asks for one more call while there is anything left, and so does who creates one after it has begun:
  * so exit() from inside a finalizer, and finalizers that are created by handlers that run later, leave nothing out.
  */
@@ -23,7 +26,8 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct hapax_finalizer *newest;        /* of all environments */
-static bool asked, watched;                   /* atexit() will call; pthread_atfork() was called */
+static pthread_mutex_t asking = PTHREAD_MUTEX_INITIALIZER;
+static bool asked, watched;                   /* atexit() will call; pthread_atfork() was called. Under `asking` */
 static hpx_u32 forks;                         /* behind this process, as far as anybody saw */
 static hpx_u64 creator;                       /* the last process that created one */
 
@@ -131,8 +135,10 @@ static void in_exit(void)
 
 	if (!any_created())
 		return;
-	pthread_mutex_lock(&lock);
+	pthread_mutex_lock(&asking);
 	asked = false;
+	pthread_mutex_unlock(&asking);
+	pthread_mutex_lock(&lock);
 	left = newest != NULL;
 	pthread_mutex_unlock(&lock);
 	if (left) {
@@ -147,24 +153,29 @@ int hpx_at_exit_ready(void)
 {
 	int saved = errno, status = 0;
 
-	pthread_mutex_lock(&lock);
+	pthread_mutex_lock(&asking);
 	if (!watched)
 		watched = !pthread_atfork(NULL, NULL, in_child);
 	if (!asked && watched)
 		asked = !atexit(in_exit);
 	if (!asked)
 		status = HAPAX_ENOMEM;
-	pthread_mutex_unlock(&lock);
+	pthread_mutex_unlock(&asking);
 	errno = saved;
 	return status;
 }
 
 static void before_fork(void) { pthread_mutex_lock(&lock); }
 static void after_fork(void) { pthread_mutex_unlock(&lock); }
+static void locks_in_child(void)
+{
+	pthread_mutex_unlock(&lock); /* its own thread has taken it */
+	pthread_mutex_init(&asking, NULL);
+}
 
 __attribute__((constructor)) static void watch_forks(void)
 {
 	hpx_fork_hook(HPX_FORK_BEFORE, before_fork);
 	hpx_fork_hook(HPX_FORK_PARENT, after_fork);
-	hpx_fork_hook(HPX_FORK_LOCKS, after_fork); /* its own thread has taken it */
+	hpx_fork_hook(HPX_FORK_LOCKS, locks_in_child);
 }
