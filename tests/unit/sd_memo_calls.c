@@ -267,3 +267,49 @@ TEST(the_function_clears_forgets_closes_and_destroys_its_memo)
 		}
 	}
 }
+
+/* ---- the function lets go of the owner ----------------------------------------------------------------------------------- */
+
+static int releasing_then(struct work *w, int run, void *owner, const hapax_arg *args, size_t n)
+{
+	int *destroyed = w->arg;
+
+	(void)args;
+	(void)n;
+	if (run == 3) {
+		hapax_release(owner);
+		CHECK_EQ(*destroyed, 0);
+		CHECK(item_is_alive(owner));
+		CHECK_EQ(call(w, owner, 1), 1); /* a hit, as ever */
+		CHECK_EQ(call(w, owner, 77), 4);
+	}
+	return GO_ON;
+}
+
+/* The call's caller gets its result; the owner dies when the call is over, with what it has. */
+TEST(SD_29_the_last_reference_to_the_owner_goes_in_the_function)
+{
+	for (int kind = 0; kind < KINDS; kind++) {
+		hapax_env *env = test_env();
+		int destroyed = 0;
+		struct work w = {.then = releasing_then, .arg = &destroyed};
+		struct item *owner = item_new(env, 1);
+		const hapax_arg arg = hapax_arg_int(3);
+		void *out = NULL;
+
+		owner->destroyed = &destroyed;
+		memo_new(env, &w, kinds[kind], 10);
+		call(&w, owner, 1);
+		call(&w, owner, 2);
+		CHECK_EQ(hapax_memo_call(w.memo, owner, &arg, 1, &out), HAPAX_OK);
+		CHECK_EQ(destroyed, 1);
+		CHECK_EQ(gone_of(&w), 3);
+		CHECK(item_is_alive(out));
+		INFO(info_of(&w, NULL), 1, 4, 0);
+		CHECK_EQ(info_of(&w, NULL).owners, 0);
+		memo_check(&w);
+		hapax_release(out);
+		CHECK_EQ(gone_of(&w), 4);
+		work_end_env(&w, env);
+	}
+}
