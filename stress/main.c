@@ -5,6 +5,7 @@
 #include "avalanche/avalanche.h"
 #include "files/files.h"
 #include "harness/options.h"
+#include "memo/memo.h"
 #include "policy/policy.h"
 #include "trace/trace.h"
 
@@ -43,6 +44,7 @@ int main(int argc, char **argv)
 		{"trace", hpx_trace_main, "replay a recorded key trace against objects read from SQLite"},
 		{"policy", hpx_policy_main, "replay traces through bounded caches: hit ratios of every eviction policy"},
 		{"avalanche", hpx_avalanche_main, "a hundred thousand entries expire in one instant, under readers"},
+		{"memo", hpx_memo_main, "memos beside caches and CPython's lru_cache; owners that die, results that go with them"},
 		{"torture", hpx_torture_main, "every call at once, from many threads, under oracles"},
 		{"histories", hpx_histories_main, "short rounds, recorded, each explained by an order of its calls"},
 		{"model", hpx_model_main, "the library's sources under a deterministic scheduler, in many interleavings"},
