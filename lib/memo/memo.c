@@ -430,7 +430,7 @@ static int encode_present(hapax_memo *memo, void *owner, const hapax_arg *args, 
 		side = hpx_side_of(hpx_object_of(owner));
 	}
 	rc = hpx_args_encode(encoded, memo->env, side, memo->owned, memo->typed, args, n);
-	if (!rc && ((memo->owned && !side) || memo->none)) {
+	if (!rc && memo->owned && !side) {
 		hpx_args_done(encoded, memo->env);
 		rc = HAPAX_MISS;
 	}
@@ -451,7 +451,7 @@ int hapax_memo_find(hapax_memo *memo, void *owner, const hapax_arg *args, size_t
 	rc = encode_present(memo, owner, args, n, &encoded);
 	if (rc)
 		return rc;
-	rc = hapax_cache_get_quietly(memo->cache, encoded.key, out);
+	rc = memo->none ? HAPAX_MISS : hapax_cache_get_quietly(memo->cache, encoded.key, out);
 	hpx_args_done(&encoded, memo->env);
 	return rc;
 }
@@ -466,9 +466,9 @@ int hapax_memo_forget(hapax_memo *memo, void *owner, const hapax_arg *args, size
 	rc = encode_present(memo, owner, args, n, &encoded);
 	if (rc)
 		return rc;
-	rc = hapax_cache_remove(memo->cache, encoded.key);
+	rc = hapax_cache_remove(memo->cache, encoded.key); /* also what is being computed for a memo that keeps nothing */
 	hpx_args_done(&encoded, memo->env);
-	return rc;
+	return memo->none && !rc ? HAPAX_MISS : rc;
 }
 
 /* ---- info and clear ---------------------------------------------------------------------------------------------- */
