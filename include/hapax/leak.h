@@ -17,9 +17,9 @@
 HAPAX_BEGIN_DECLS
 
 /* A place in the program. `text`: "function+0x1f (program)", or "program+0x123" for a function that the dynamic linker does not
- * know (addr2line -fe program 0x123 names it); never NULL. Places beyond the first 16 of an object are one: `address` NULL. */
+ * know (addr2line -fie program 0x123 names it); never NULL. Places beyond the first 16 of an object are one: `address` NULL. */
 typedef struct hapax_leak_site {
-	const void *address; /* of the instruction after the call that gave the reference */
+	const void *address; /* of the instruction after the call that gave the reference; in the function that was given it */
 	const char *text;
 	uint64_t taken;      /* references to this object taken there so far, given back or not */
 } hapax_leak_site;

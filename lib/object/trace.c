@@ -5,8 +5,11 @@
  *      bucket --> record of an object --> next record
  *                   '--> site --> site     at most HPX_TRACE_SITES, then `others`
  *
- * Records and sites are units of one size; a stripe keeps those that are free and never gives memory back. It comes from
- * calloc(), so that neither allocators that tests count or let fail nor hapax_testing_bytes() see it.
+ * Records and sites are units of one size; a stripe keeps those that are free and never gives memory back. It comes from the
+ * library's own data and then straight from the system, so that no allocator sees it, nor hapax_testing_bytes().
+ *
+ * A lock is not held over a fork: a reader that waited for it could be what the fork waits for. The child's copy is whole all
+ * the same, because every change of a list is one store, in the order of the program; what another thread had in its hands is lost.
  *
  * ThreadSanitizer is not to see this file: a lock that every taker of a reference goes through would order threads that
  * nothing else orders, and hide the races that it is there to find. So the locks are words of our own, no function that
@@ -21,6 +24,7 @@
 #include <errno.h>
 #include <link.h>
 #include <sched.h>
+#include <sys/mman.h>
 
 #if defined(__has_attribute)
 #if __has_attribute(disable_sanitizer_instrumentation)
@@ -32,7 +36,9 @@
 #endif
 
 #define BUCKETS 256 /* of a stripe */
-#define UNITS 32    /* allocated at once */
+#define UNITS 32    /* made at once */
+#define ARENA 16384 /* units of the library's own */
+#define MAPPED ((size_t)64 << 10)
 
 struct site {
 	struct site *next;
@@ -59,7 +65,12 @@ static struct stripe {
 	union unit *free;
 	struct record *bucket[BUCKETS];
 } stripes[HPX_TRACE_STRIPES];
+static union unit arena[ARENA];
+static uint32_t arena_used;
 static uint32_t lost;
+
+/* order: release; one change after the other, for a forked child */
+#define SET(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELEASE)
 
 UNSEEN static void lock(struct stripe *s)
 {
@@ -77,32 +88,46 @@ static struct stripe *stripe_of(const struct hpx_object *o) { return &stripes[ha
 
 static unsigned bucket_of(const struct hpx_object *o) { return hash(o) >> 48 & (BUCKETS - 1); }
 
-UNSEEN static union unit *unit_new(struct stripe *s)
+/* Makes some for the stripe. */
+UNSEEN static void units_make(struct stripe *s)
 {
-	union unit *unit = s->free;
+	/* order: relaxed; a place */
+	uint32_t at = __atomic_load_n(&arena_used, __ATOMIC_RELAXED) < ARENA ? __atomic_fetch_add(&arena_used, UNITS, __ATOMIC_RELAXED)
+									    : ARENA;
+	size_t n = at < ARENA ? UNITS : MAPPED / sizeof(union unit);
+	union unit *unit = &arena[at < ARENA ? at : 0];
 	int saved = errno;
 
-	if (unit) {
-		s->free = unit->next;
-		return unit;
+	if (at >= ARENA) {
+		unit = mmap(NULL, MAPPED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		errno = saved;
+		if (unit == MAP_FAILED) {
+			__atomic_store_n(&lost, 1, __ATOMIC_RELAXED); /* order: relaxed; a flag */
+			return;
+		}
 	}
-	unit = calloc(UNITS, sizeof(*unit));
-	errno = saved;
-	if (!unit) {
-		__atomic_store_n(&lost, 1, __ATOMIC_RELAXED); /* order: relaxed; a flag */
-		return NULL;
+	for (size_t i = 0; i < n; i++) {
+		SET(unit[i].next, s->free);
+		SET(s->free, &unit[i]);
 	}
-	for (unsigned i = 1; i < UNITS; i++) {
-		unit[i].next = s->free;
-		s->free = &unit[i];
-	}
+}
+
+UNSEEN static union unit *unit_new(struct stripe *s)
+{
+	union unit *unit;
+
+	if (!s->free)
+		units_make(s);
+	unit = s->free;
+	if (unit)
+		SET(s->free, unit->next);
 	return unit;
 }
 
 UNSEEN static void unit_free(struct stripe *s, union unit *unit)
 {
-	unit->next = s->free;
-	s->free = unit;
+	SET(unit->next, s->free);
+	SET(s->free, unit);
 }
 
 /* The link to the record of `o`, or to NULL. */
@@ -120,9 +145,9 @@ UNSEEN static void forget(struct stripe *s, struct record **link)
 	struct record *r = *link;
 	struct site *site;
 
-	*link = r->next;
+	SET(*link, r->next);
 	while ((site = r->sites) != NULL) {
-		r->sites = site->next;
+		SET(r->sites, site->next);
 		unit_free(s, (union unit *)site);
 	}
 	unit_free(s, (union unit *)r);
@@ -144,7 +169,7 @@ UNSEEN void hpx_trace_born(struct hpx_object *o)
 		r->sites = NULL;
 		r->others = 0;
 		r->takes = 0;
-		*link = r;
+		SET(*link, r);
 	}
 	unlock(s);
 }
@@ -180,7 +205,7 @@ UNSEEN static void count(struct stripe *s, struct record *r, const void *address
 		site->next = NULL;
 		site->address = address;
 		site->taken = 0;
-		*at = site;
+		SET(*at, site);
 	}
 	site->taken++;
 	site->last = r->takes;
@@ -317,11 +342,10 @@ void hpx_trace_name(const void *address, char *text, size_t size)
 		snprintf(text, size, "%s+0x%zx (%s)", info.dli_sname, (size_t)(at - (const char *)info.dli_saddr), file);
 		return;
 	}
-	/* A program that is not position-independent is where its file says: addr2line wants the address itself. */
+	/* A program that is not position-independent is where its file says: addr2line wants the address itself. It is to name the
+	 * line of the call, not the one after it. */
 	head = info.dli_fbase;
-	if (head->e_type == ET_DYN)
-		at = (const char *)(uintptr_t)(at - (const char *)info.dli_fbase);
-	snprintf(text, size, "%s+0x%zx", file, (size_t)(uintptr_t)at);
+	snprintf(text, size, "%s+0x%zx", file, (size_t)((uintptr_t)at - 1 - (head->e_type == ET_DYN ? (uintptr_t)head : 0)));
 }
 
 void hpx_trace_describe(struct hpx_object *o, char *text, size_t size)
@@ -340,13 +364,7 @@ void hpx_trace_describe(struct hpx_object *o, char *text, size_t size)
 
 /* ---- fork -------------------------------------------------------------------------------------------------------- */
 
-static void before(void)
-{
-	for (unsigned i = 0; i < HPX_TRACE_STRIPES; i++)
-		lock(&stripes[i]);
-}
-
-static void after(void)
+static void child_locks(void)
 {
 	for (unsigned i = 0; i < HPX_TRACE_STRIPES; i++)
 		unlock(&stripes[i]);
@@ -365,9 +383,7 @@ UNSEEN static void inherit(void)
 
 __attribute__((constructor)) static void watch_forks(void)
 {
-	hpx_fork_hook(HPX_FORK_BEFORE, before);
-	hpx_fork_hook(HPX_FORK_PARENT, after);
-	hpx_fork_hook(HPX_FORK_LOCKS, after);
+	hpx_fork_hook(HPX_FORK_LOCKS, child_locks);
 	hpx_fork_hook(HPX_FORK_CONTENTS, inherit);
 }
 

@@ -33,8 +33,8 @@ struct hpx_trace_site {
 /* The public function's caller. Only there: what is inlined into it has the same one. */
 #define HPX_TAKEN(payload) hpx_trace_take((payload), __builtin_return_address(0))
 #define HPX_TAKEN_OUT(status, out) hpx_trace_out((status), (out), __builtin_return_address(0))
-/* Given to a function of the program, as its argument. */
-#define HPX_TAKEN_BY(payload, function) hpx_trace_take((payload), (const void *)(uintptr_t)(function))
+/* Given to a function of the program, as its argument: the address is inside it, as those after calls are. */
+#define HPX_TAKEN_BY(payload, function) hpx_trace_take((payload), (const void *)((uintptr_t)(function) + 1))
 
 /*
  * First in public functions that call others: what those take counts for this one's caller, or for nobody (what is given back
