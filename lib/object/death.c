@@ -421,7 +421,8 @@ size_t hapax_run_deferred(hapax_env *env)
 	hpx_enter();
 	while ((n = deferred_take(self, env)) != 0) {
 		total += n;
-		if (self->running_deaths) /* called by a destructor or callback: the loop below us runs them */
+		/* called by a destructor or callback, or by a listener: the loop below us runs them */
+		if (self->running_deaths || self->running_notes)
 			break;
 		run_deaths(self, NULL);
 	}

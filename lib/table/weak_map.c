@@ -127,6 +127,7 @@ static struct hpx_object *find_and_take(struct hpx_ident *core, struct hpx_objec
 
 	do {
 		data = hpx_ident_find(core, o);
+		HPX_STOP("get.found");
 		if (!data || HPX_LIKELY(hpx_take(data)))
 			return data;
 	} while (hpx_dead(data));
@@ -239,6 +240,7 @@ int hapax_weak_map_get_or_put(hapax_weak_map *map, void *key, void *data, void *
 		status = hpx_ident_put(map->core, o, hpx_object_of(data), false, &old);
 		if (status || !old)
 			break;
+		HPX_STOP("get.found");
 		taken = hpx_take(old);
 		dead = !taken && hpx_dead(old);
 		hpx_read_unlock();

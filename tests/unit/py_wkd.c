@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 
+#include "base/atomic.h"
 #include "unit/maps.h"
 
 /* ---- identity ---------------------------------------------------------------------------------------------------- */
@@ -516,6 +517,63 @@ TEST(a_stopped_removal_stops_nobody_and_takes_nothing_newer)
 	hapax_release(data);
 	map_end(s.map, 0);
 	test_env_end(env);
+}
+
+/* Data that was found and has died before it could be had: there is other data in its place, so the key is not absent. */
+enum { BY_GET, BY_GET_OR_PUT, BY_NEXT, FINDERS };
+
+struct finding {
+	struct stopped s;
+	int by;
+	struct item *other;
+	hapax_weak_map_iter *iter;
+	void *out;
+};
+
+static void *find_stopped(void *arg)
+{
+	struct finding *f = HPX_CONTAINER_OF(arg, struct finding, s);
+	void *key;
+
+	stop_here = &f->s.point;
+	if (f->by == BY_GET)
+		f->s.status = hapax_weak_map_get(f->s.map, f->s.key, &f->out);
+	else if (f->by == BY_GET_OR_PUT)
+		f->s.status = hapax_weak_map_get_or_put(f->s.map, f->s.key, f->other, &f->out, NULL);
+	else
+		f->s.status = hapax_weak_map_next(f->iter, &key, &f->out);
+	return NULL;
+}
+
+TEST(data_put_over_between_finding_and_taking)
+{
+	for (int by = 0; by < FINDERS; by++) {
+		hapax_env *env = test_env();
+		struct finding f = {.s.map = map_new(env), .by = by, .other = item_new(env, 4)};
+		struct item *newer = item_new(env, 3);
+		pthread_t thread;
+
+		f.s.key = item_new(env, 1);
+		items_reset();
+		map_give(f.s.map, f.s.key, item_new(env, 2));
+		CHECK_EQ(hapax_weak_map_iterate(f.s.map, &f.iter), HAPAX_OK);
+		thread = start_stopped(&f.s, "get.found", find_stopped);
+		CHECK_EQ(hapax_weak_map_put(f.s.map, f.s.key, newer), HAPAX_OK);
+		CHECK_EQ(items_destroyed_now(), 1);
+		go_on(&f.s, thread);
+		CHECK_EQ(f.s.status, HAPAX_OK);
+		CHECK_PTR(f.out, newer);
+		hapax_weak_map_close(f.iter);
+		if (by != BY_NEXT)
+			hapax_release(f.out);
+		CHECK_EQ(hapax_count(f.other), 1);
+		hapax_release(f.other);
+		hapax_release(f.s.key);
+		CHECK_EQ(hapax_count(newer), 1);
+		hapax_release(newer);
+		map_end(f.s.map, 0);
+		test_env_end(env);
+	}
 }
 
 /* ---- pins -------------------------------------------------------------------------------------------------------- */

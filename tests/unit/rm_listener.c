@@ -388,3 +388,48 @@ TEST(CF_RM_05_CF_CL_03_a_listener_of_a_death_that_destroys_its_cache)
 		tier_gone(&t);
 	}
 }
+
+/* ---- a listener that runs deferred deaths ------------------------------------------------------------------------- */
+
+struct deferring {
+	hapax_env *env;
+	struct item *other; /* present too; released by the listener of the first */
+	bool begun;
+};
+
+static int runs_deferred(const hapax_removal *removal, void *ctx)
+{
+	struct deferring *d = ctx;
+
+	trace("r%.*s", (int)removal->key.size, (const char *)removal->key.data);
+	if (!d->begun) {
+		d->begun = true;
+		hapax_release(d->other);
+		CHECK_EQ(hapax_run_deferred(d->env), 1);
+	}
+	return 0;
+}
+
+/* What dies in a listener waits until all listeners have been told, deferred deaths too (they ran at once, and took with them
+ * the dead whose listeners were still to be told). */
+TEST(CF_RM_05_a_listener_that_runs_deferred_deaths)
+{
+	struct deferring d = {.env = test_env()};
+	hapax_cache_options options = {HAPAX_CACHE_OPTIONS_INIT, .env = d.env, .on_removal = runs_deferred, .on_removal_ctx = &d};
+	struct item *first = item_traced(d.env, 1), *late = item_of(d.env, &deferred_type, 3);
+	hapax_cache *cache;
+
+	trace_reset();
+	CHECK_EQ(hapax_cache_create(&cache, &options), HAPAX_OK);
+	d.other = item_traced(d.env, 2);
+	late->on_destroy = trace_destroy;
+	CHECK_EQ(hapax_cache_put(cache, HAPAX_STR("1"), first), HAPAX_OK);
+	CHECK_EQ(hapax_cache_put(cache, HAPAX_STR("2"), d.other), HAPAX_OK);
+	hapax_release(late);
+	CHECK_STR(trace_text, "");
+	hapax_release(first);
+	CHECK_EQ(strncmp(trace_text, "r1 r2 ", 6), 0);
+	CHECK(strstr(trace_text, "d1 ") && strstr(trace_text, "d2 ") && strstr(trace_text, "d3 "));
+	cache_end(cache, 0);
+	test_env_end(d.env);
+}
