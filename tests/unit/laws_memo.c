@@ -14,7 +14,7 @@ struct views {
 	bool owned, clears_owners;
 	int callers; /* still at it */
 	uint64_t random[THREADS], calls[OWNERS], all;
-	hapax_memo_info sum, owner_sum[OWNERS];
+	hapax_memo_info sum, sums[2], owner_sum[OWNERS]; /* sums: of the threads that clear */
 };
 
 static void add_info(hapax_memo_info *sum, const hapax_memo_info *i)
@@ -51,7 +51,7 @@ static void views_call(struct views *v, unsigned index)
 	__atomic_add_fetch(&v->all, 1, __ATOMIC_RELAXED);
 }
 
-/* One thread clears and sums up, one only looks; the others call. */
+/* Two threads look, clear (owners: one of them) and sum up; the others call. */
 static void views_run(unsigned index, void *arg)
 {
 	struct views *v = arg;
@@ -69,11 +69,21 @@ static void views_run(unsigned index, void *arg)
 
 		i = info_of(&v->w, owner);
 		CHECK(i.hits + i.misses <= __atomic_load_n(&v->all, __ATOMIC_SEQ_CST) + THREADS);
-		if (index == 1 || (owner && !v->clears_owners) || (!owner && v->clears_owners))
+		if ((index == 1 && v->clears_owners) || (owner && !v->clears_owners) || (!owner && v->clears_owners))
 			continue;
 		i = cleared(&v->w, owner);
-		add_info(owner ? &v->owner_sum[o] : &v->sum, &i);
+		add_info(owner ? &v->owner_sum[o] : &v->sums[index], &i);
 	}
+}
+
+/* At rest: how many there are. */
+static uint64_t views_present(struct views *v, struct item *owner)
+{
+	uint64_t n = 0;
+
+	for (int x = 0; x < 30; x++)
+		n += found(&v->w, owner, x) != 0;
+	return n;
 }
 
 static void views_test(unsigned kind, int64_t capacity, bool clears_owners, uint64_t stream)
@@ -92,7 +102,9 @@ static void views_test(unsigned kind, int64_t capacity, bool clears_owners, uint
 	run_threads(THREADS, views_run, &v);
 	runs = runs_of(&v.w);
 	last = info_of(&v.w, NULL);
-	add_info(&v.sum, &last);
+	v.sum = last;
+	add_info(&v.sum, &v.sums[0]);
+	add_info(&v.sum, &v.sums[1]);
 	if (!clears_owners) { /* every call is in one of the views, and in one only */
 		CHECK_EQ(v.sum.hits + v.sum.misses, v.all);
 		CHECK_EQ(v.sum.computed, runs);
@@ -101,8 +113,11 @@ static void views_test(unsigned kind, int64_t capacity, bool clears_owners, uint
 		CHECK_EQ(last.hits + last.misses, v.all);
 		CHECK_EQ(last.computed, runs);
 	}
+	if (!v.owned)
+		CHECK_EQ(last.entries, views_present(&v, NULL));
 	for (int o = 0; o < OWNERS && v.owned; o++) {
 		i = info_of(&v.w, v.owner[o]);
+		CHECK_EQ(i.entries, views_present(&v, v.owner[o]));
 		if (clears_owners) {
 			add_info(&v.owner_sum[o], &i);
 			CHECK_EQ(v.owner_sum[o].hits + v.owner_sum[o].misses, v.calls[o]);
