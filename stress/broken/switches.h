@@ -108,7 +108,7 @@
 	X(RELAXED_FIRED, "the end of a callback orders nothing", \
 	  "model-races:callback-cancel-two") \
 	X(LISTED_DROPPED, "a listing takes a handle of a registration whose last one has been dropped", \
-	  "model-pct:list-recycle model-exhaustive:list-recycle") \
+	  "model-pct:list-recycle,list-two,list-room model-exhaustive:list-recycle") \
 	X(RELAXED_LIST, "the end of a registration orders nothing for a listing", \
 	  "model-races:list-recycle") \
 	X(RELAXED_DONE, "the end of a grace period orders nothing", \
