@@ -13,12 +13,15 @@
  *
  * ThreadSanitizer is not to see this file: a lock that every taker of a reference goes through would order threads that
  * nothing else orders, and hide the races that it is there to find. So the locks are words of our own, no function that
- * touches a record is instrumented, and none passes one to a function of the C library that is.
+ * touches a record is instrumented, and none passes one to a function of the C library that is. It sees one edge, from an object's
+ * birth to a report that lists it.
  * Pointers to objects are kept inverted, so that LeakSanitizer does not take them for references.
  */
 #include "object/trace.h"
 
 #if HPX_TRACING
+
+#include "base/ck_port.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -171,6 +174,7 @@ UNSEEN void hpx_trace_born(struct hpx_object *o)
 		r->takes = 0;
 		SET(*link, r);
 	}
+	HPX_TSAN_RELEASE(s);
 	unlock(s);
 }
 
@@ -267,6 +271,7 @@ UNSEEN bool hpx_trace_stripe(hapax_env *env, unsigned stripe, struct hpx_object 
 	size_t found = 0, taken = 0;
 
 	lock(s);
+	HPX_TSAN_ACQUIRE(s);
 	for (unsigned i = 0; i < BUCKETS; i++)
 		for (struct record *r = s->bucket[i]; r; r = r->next)
 			found += belongs((struct hpx_object *)~r->object, env);

@@ -197,11 +197,10 @@ TEST(a_forgotten_retain_is_named_with_its_place)
 		CHECK(s);
 		CHECK_STR(s->leak.type, "item");
 		CHECK_EQ(s->leak.count, 4);
-		CHECK(sites_in(s, address_of(forgets), &taken) >= 1);
+		CHECK_EQ(s->leak.n_sites, 1 + sites_in(s, address_of(forgets), &taken)); /* and where it was made; loops are unrolled */
 		CHECK_EQ(taken, 3);
 		CHECK(in_function(s->site[0].address, address_of(forgets))); /* most taken first */
-		CHECK_EQ(s->leak.n_sites, 2); /* and where it was made */
-		CHECK_EQ(s->site[1].taken, 1);
+		CHECK_EQ(s->site[s->leak.n_sites - 1].taken, 1);
 		/* static functions have no name that the dynamic linker knows: the place in the program's file */
 		CHECK(dladdr(s->site[0].address, &info));
 		snprintf(offset, sizeof(offset), "unit_leak_naming+0x%zx",
