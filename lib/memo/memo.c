@@ -215,11 +215,11 @@ static int room_get(hapax_memo *memo, struct hpx_object *o, uint64_t deadline, s
 	if (rc)
 		return rc;
 	rc = hpx_ident_put(memo->owners, o, *out, false, &old);
+	if (old)
+		hpx_read_unlock(); /* the owner, which is held, keeps it */
 	if (rc || old)
 		hpx_room_discard(*out);
 	*out = rc ? NULL : old ? old : *out;
-	if (old)
-		hpx_read_unlock();
 	return rc;
 }
 
@@ -250,8 +250,8 @@ static int identify(hapax_memo *memo, void *owner, uint64_t deadline, struct hpx
 static void memo_call_end(struct memo_call *m)
 {
 	count_call(m, HAPAX_EABANDONED);
+	hpx_args_done(m->encoded, m->memo->env); /* the memo may go with the end of the call */
 	hpx_call_end(&m->call);
-	hpx_args_done(m->encoded, m->memo->env);
 	if (m->held)
 		hpx_release(m->held);
 }
@@ -477,8 +477,8 @@ static void lock(hapax_memo *memo) { pthread_mutex_lock(&memo->cache->tier->lock
 
 static void unlock(hapax_memo *memo)
 {
-	pthread_mutex_unlock(&memo->cache->tier->lock);
-	hpx_tier_unlocked(memo->cache);
+	if (hpx_tier_unlock(memo->cache))
+		hpx_tier_settle(memo->cache);
 }
 
 static uint64_t since(uint64_t now, uint64_t then) { return now > then ? now - then : 0; }
@@ -549,9 +549,9 @@ static void begin_anew(uint64_t begun[HPX_ROOM_COUNTERS], const uint64_t counter
 		begun[i] = begun[i] > counters[i] ? begun[i] : counters[i];
 }
 
-/* Every owner's counters begin with what they were before the clear (mark), once it is over. Of several clears at once the one that
- * marked last does it: then there is nothing left of what was counted before. */
-static void each_room(hapax_memo *memo, const void *clear, bool mark)
+/* Every owner's counters begin with what they were before the clear (mark), once it is over. Of several clears at once all begin
+ * with what the last one read: none of them returns before that, and what was counted between is removed by that one. */
+static void each_room(hapax_memo *memo, bool mark)
 {
 	struct hpx_cursor cursor = {0, 0};
 	struct hpx_object *o;
@@ -566,12 +566,10 @@ static void each_room(hapax_memo *memo, const void *clear, bool mark)
 		hpx_read_unlock();
 		if (room) {
 			lock(memo);
-			if (mark) {
+			if (mark)
 				read_counters(memo, room, room->marked);
-				room->marker = clear;
-			} else if (room->marker == clear) {
+			else
 				begin_anew(room->begun, room->marked);
-			}
 			unlock(memo);
 		}
 		if (o)
@@ -612,10 +610,10 @@ int hapax_memo_clear(hapax_memo *memo, void *owner, hapax_memo_info *info)
 	entries = entries_of(memo, room);
 	read_counters(memo, room, counters);
 	if (!room)
-		each_room(memo, counters, true);
+		each_room(memo, true);
 	hpx_cache_clear(memo->cache, room);
 	if (!room)
-		each_room(memo, counters, false);
+		each_room(memo, false);
 	if (info)
 		info->owners = room ? 1 : memo->owned ? hpx_ident_size(memo->owners) : 0;
 	lock(memo);

@@ -34,8 +34,7 @@ struct hpx_room {
 	struct hpx_side *side;    /* held: so no other object has this identity */
 	/* under the tier's lock */
 	uint64_t begun[HPX_ROOM_COUNTERS]; /* counters at the last clear */
-	uint64_t marked[HPX_ROOM_COUNTERS]; /* when a clear of the whole memo began */
-	const void *marker;       /* which */
+	uint64_t marked[HPX_ROOM_COUNTERS]; /* when the last clear of the whole memo began */
 	struct hpx_roomed *nodes; /* retained */
 	uint64_t held;
 	struct hpx_rooms *rooms;
