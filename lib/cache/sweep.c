@@ -234,7 +234,7 @@ unsigned hpx_tier_sweep(hapax_cache *c, unsigned max)
 			fire(c, timer);
 		}
 	}
-	hpx_tier_unlocked(c);
+	hpx_tier_settle(c); /* the lock was taken and given up more than once */
 	return n;
 }
 

@@ -271,9 +271,17 @@ static void drop_left(struct batch **given)
 		drop_all(*given);
 }
 
+/* What is left to do after this batch is done here only if user code has left its thread. */
+static void settle_rest(hapax_cache **c)
+{
+	if (HPX_UNLIKELY(*c != NULL))
+		hpx_tier_settle(*c);
+}
+
 /* The lock is held, and given up. */
 static void finish(hapax_cache *c, struct batch *b)
 {
+	hapax_cache *rest __attribute__((cleanup(settle_rest))) = c;
 	struct hpx_tier *t = c->tier;
 	struct hpx_node *n;
 
@@ -288,6 +296,7 @@ static void finish(hapax_cache *c, struct batch *b)
 	}
 	b->cache = c;
 	drop_all(b);
+	rest = NULL;
 }
 
 /*
@@ -307,10 +316,14 @@ static bool came_meanwhile(struct hpx_tier *t)
 	       (HPX_UNLIKELY(t->client != NULL) && !hpx_cas_acq_rel(&t->parting, &nobody, NULL));
 }
 
-void hpx_tier_unlocked(hapax_cache *c)
+bool hpx_tier_unlock(hapax_cache *c)
 {
-	if (came_meanwhile(c->tier))
-		hpx_tier_settle(c);
+	struct hpx_tier *t = c->tier;
+	/* who has more to do than one batch, and finds the lock held when it comes again, leaves it */
+	bool left = t->pending || above(t);
+
+	pthread_mutex_unlock(&t->lock);
+	return left || came_meanwhile(t);
 }
 
 void hpx_tier_settle(hapax_cache *c)
@@ -464,8 +477,8 @@ void hpx_tier_recorded(hapax_cache *c)
 	if (pthread_mutex_trylock(&t->lock))
 		return;
 	hpx_hits_drain(t->hits, t->policy->hit, t->state);
-	pthread_mutex_unlock(&t->lock);
-	hpx_tier_unlocked(c);
+	if (hpx_tier_unlock(c))
+		hpx_tier_settle(c);
 }
 
 int hapax_cache_set_bound(hapax_cache *cache, int64_t bound)

@@ -90,8 +90,9 @@ void hpx_tier_admit(hapax_cache *c, struct hpx_node *n, struct hpx_object *o);
 void hpx_tier_recorded(hapax_cache *c);
 /* Lists arrivals, keeps the bound, drops references: user code runs. Outside sections and locks. */
 void hpx_tier_settle(hapax_cache *c);
-/* The lock was taken for something else, and given up: what arrived meanwhile is seen to. Outside sections and locks. */
-void hpx_tier_unlocked(hapax_cache *c);
+/* Gives the lock up, which was taken for something else. True: hpx_tier_settle() is due: for what arrived meanwhile, or for
+ * what somebody left to whoever has the lock. */
+bool hpx_tier_unlock(hapax_cache *c);
 /* Takes a node out if the cache holds its object: true: that reference is the caller's now. Takes the lock. `lapsed_at` other
  * than HPX_NEVER: only if its retention has ended by then. */
 bool hpx_tier_take(hapax_cache *c, struct hpx_node *n, uint64_t lapsed_at);

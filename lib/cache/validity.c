@@ -214,17 +214,18 @@ static bool is_there(hapax_cache *c, struct hpx_node *n)
 
 bool hpx_node_rewritten(hapax_cache *c, struct hpx_node *n, struct hpx_object *o, struct hpx_terms *terms)
 {
-	bool there = true;
+	bool there = true, due = false;
 
 	if (c->tier->timed) {
 		pthread_mutex_lock(&c->tier->lock);
 		there = is_there(c, n);
 		if (there)
 			set_times(c, n, terms);
-		pthread_mutex_unlock(&c->tier->lock);
+		due = hpx_tier_unlock(c);
 	}
 	if (!there) {
-		hpx_tier_unlocked(c);
+		if (due)
+			hpx_tier_settle(c);
 		return false;
 	}
 	if (terms->load_us)
@@ -262,18 +263,18 @@ void hpx_node_expire(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 	struct hpx_tier *t = c->tier;
 	uint64_t now = hpx_tier_now(c);
 	void *e = n->entry;
-	bool mine;
+	bool mine, due;
 
 	HPX_STOP("expire.chosen");
 	pthread_mutex_lock(&t->lock);
 	hpx_read_lock();
 	mine = (now >= hpx_node_end(t, n) || HPX_BROKEN(EXPIRY_UNCHECKED)) && hpx_cache_claimed(c, e, hpx_cache_claim(c, e));
 	hpx_read_unlock();
-	pthread_mutex_unlock(&t->lock);
+	due = hpx_tier_unlock(c);
 	if (mine)
 		hpx_cache_left(c, e, o, HAPAX_CAUSE_EXPIRED);
-	else
-		hpx_tier_unlocked(c);
+	if (due)
+		hpx_tier_settle(c);
 }
 
 /* Retention has ended, unless it has just begun again: the cache lets go. */
@@ -450,8 +451,8 @@ bool hpx_node_set_deadline(hapax_cache *c, struct hpx_node *n, uint64_t deadline
 		hpx_node_schedule(c, n);
 		hpx_timer_set(c, n, NULL);
 	}
-	pthread_mutex_unlock(&c->tier->lock);
-	hpx_tier_unlocked(c);
+	if (hpx_tier_unlock(c))
+		hpx_tier_settle(c);
 	return there;
 }
 
