@@ -17,7 +17,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum kind { BOUNDED, BOUNDED_LRU, UNMANAGED, MEMO, MEMO_OWNED, MEMO_SHARED, MEMO_LRU, MEMO_OWNED_LRU, KINDS };
 _Static_assert((int)KINDS == (int)HPX_MEMO_SUBJECTS, "as many rows");
@@ -176,14 +175,6 @@ static void end(struct field *f)
 
 /* ---- measuring --------------------------------------------------------------------------------------------------- */
 
-static double cpu_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
 /* Returns how many results were not those of their key. The two loops are one but for the call. */
 static __attribute__((noinline)) uint64_t hit_cache(struct field *f, struct subject *s, uint64_t at)
 {
@@ -220,9 +211,9 @@ static void turn(struct field *f, unsigned index, enum kind kind, uint64_t at)
 	double start;
 
 	pthread_barrier_wait(&f->barrier);
-	start = cpu_now();
+	start = hpx_memo_cpu_ns();
 	f->wrong[index] = kinds[kind].memo ? hit_memo(f, s, at) : hit_cache(f, s, at);
-	f->mine[index] = cpu_now() - start;
+	f->mine[index] = hpx_memo_cpu_ns() - start;
 	pthread_barrier_wait(&f->barrier);
 }
 

@@ -88,7 +88,8 @@ typedef struct hpx_memo_python_row {
 	uint64_t capacity;
 	uint64_t hits, misses; /* of the last round */
 	double seconds, calls_per_second; /* medians */
-	double ratio; /* calls per second over those of CPython's row of the same capacity; 0: there is none */
+	double cpu_ns; /* of the processor for a call; median */
+	double ratio, cpu_ratio; /* calls per second, and per second of the processor, over CPython's at the same capacity */
 } hpx_memo_python_row;
 
 typedef struct hpx_memo_python {
@@ -116,6 +117,8 @@ int hpx_memo_report(const struct hpx_memo_all *all, const char *json);
 
 /* The middle one of `count` values, which it sorts. */
 double hpx_memo_median(double *value, size_t count);
+/* Time that this thread has had of the processor. */
+double hpx_memo_cpu_ns(void);
 /* An environment, or a message and NULL. */
 hapax_env *hpx_memo_env(uint64_t seed, const hapax_allocator *allocator);
 

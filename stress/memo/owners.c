@@ -413,14 +413,6 @@ static int compare_memory(hpx_result *result)
 
 /* ---- one owner of many entries ----------------------------------------------------------------------------------- */
 
-static double cpu_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
 static int release_owned(double *took, hpx_result *result)
 {
 	uint64_t n = field.order->owned;
@@ -432,9 +424,9 @@ static int release_owned(double *took, hpx_result *result)
 		status = hapax_new(field.env, &owner_type, 0, &owner);
 	for (uint64_t i = 0; i < n && !status; i++)
 		status = call(memo, owner, i, result);
-	*took = cpu_now();
+	*took = hpx_memo_cpu_ns();
 	hapax_release(owner);
-	*took = (cpu_now() - *took) / (double)n;
+	*took = (hpx_memo_cpu_ns() - *took) / (double)n;
 	hapax_memo_destroy(memo);
 	return status;
 }
@@ -450,10 +442,10 @@ static int release_plain(double *took)
 		if (!status)
 			fill_result(objects[i], i);
 	}
-	*took = cpu_now();
+	*took = hpx_memo_cpu_ns();
 	for (uint64_t i = 0; objects && i < n; i++)
 		hapax_release(objects[i]);
-	*took = (cpu_now() - *took) / (double)n;
+	*took = (hpx_memo_cpu_ns() - *took) / (double)n;
 	free(objects);
 	return status;
 }

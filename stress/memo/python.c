@@ -37,7 +37,7 @@ static const char script[] =
 	"def f(x):\n"
 	"    return x * 2654435761 & 0xffffffff\n"
 	"start = []\n"
-	"gate = threading.Barrier(threads, action=lambda: start.append(time.perf_counter()))\n"
+	"gate = threading.Barrier(threads, action=lambda: start.extend((time.perf_counter(), time.process_time())))\n"
 	"def work(part):\n"
 	"    gate.wait()\n"
 	"    for k in part:\n"
@@ -47,10 +47,10 @@ static const char script[] =
 	"    t.start()\n"
 	"for t in team:\n"
 	"    t.join()\n"
-	"took = time.perf_counter() - start[0]\n"
+	"took, used = time.perf_counter() - start[0], time.process_time() - start[1]\n"
 	"info = f.cache_info()\n"
 	"gil = int(getattr(sys, '_is_gil_enabled', lambda: True)())\n"
-	"print(took, info.hits, info.misses, gil, sum(map(f, range(n))), '.'.join(map(str, sys.version_info[:3])))\n";
+	"print(took, used, info.hits, info.misses, gil, sum(map(f, range(n))), '.'.join(map(str, sys.version_info[:3])))\n";
 
 enum { CAPACITIES = 2, SUBJECTS = 3, PYTHON = 0, LRU = 1, DEFAULT = 2 };
 _Static_assert((int)HPX_MEMO_PYTHON_ROWS == CAPACITIES * SUBJECTS, "as many rows");
@@ -64,6 +64,7 @@ struct field {
 	hapax_env *env;
 	hapax_memo *memo;
 	pthread_barrier_t barrier;
+	double *cpu_ns;
 	uint64_t *begun, *ended, *wrong; /* by thread; the first call of any is when the last one has begun */
 };
 
@@ -159,7 +160,8 @@ static bool measure_python(struct field *f, uint64_t capacity, hpx_memo_python *
 
 	if (!child_run(f, capacity, text, sizeof(text), python->why_not, sizeof(python->why_not)))
 		return false;
-	if (sscanf(text, "%lf %llu %llu %d %llu %63s", &row->seconds, &hits, &misses, &gil, &checksum, python->version) != 6 ||
+	if (sscanf(text, "%lf %lf %llu %llu %d %llu %63s", &row->seconds, &row->cpu_ns, &hits, &misses, &gil, &checksum,
+		   python->version) != 7 ||
 	    checksum != f->checksum) {
 		snprintf(python->why_not, sizeof(python->why_not), "python3 answered something else than was asked");
 		python->version[0] = 0;
@@ -167,6 +169,7 @@ static bool measure_python(struct field *f, uint64_t capacity, hpx_memo_python *
 	}
 	row->hits = hits;
 	row->misses = misses;
+	row->cpu_ns *= 1e9 / (double)(f->order->python_calls * f->order->threads);
 	python->gil = gil != 0;
 	return true;
 }
@@ -194,8 +197,11 @@ static void work(unsigned index, void *ctx)
 	struct field *f = ctx;
 	uint64_t calls = f->order->python_calls, at = index * calls / f->order->threads, wrong = 0;
 
+	double start;
+
 	f->begun[index] = hpx_now();
 	pthread_barrier_wait(&f->barrier);
+	start = hpx_memo_cpu_ns();
 	for (uint64_t i = 0; i < calls; i++, at = at + 1 < calls ? at + 1 : 0) {
 		hapax_arg arg = hapax_arg_uint(f->keys[at]);
 		void *out = NULL;
@@ -204,6 +210,7 @@ static void work(unsigned index, void *ctx)
 			wrong++;
 		hapax_release(out);
 	}
+	f->cpu_ns[index] = hpx_memo_cpu_ns() - start;
 	f->ended[index] = hpx_now();
 	f->wrong[index] = wrong;
 }
@@ -213,8 +220,10 @@ static void judge(struct field *f, hpx_memo_python_row *row, uint64_t capacity, 
 	uint64_t wrong = 0, first = 0, last = 0, calls = f->order->python_calls * f->order->threads;
 	hapax_memo_info info = {.size = sizeof(info)};
 
+	row->cpu_ns = 0;
 	for (uint64_t t = 0; t < f->order->threads; t++) {
 		wrong += f->wrong[t];
+		row->cpu_ns += f->cpu_ns[t] / (double)calls;
 		first = f->begun[t] > first ? f->begun[t] : first;
 		last = f->ended[t] > last ? f->ended[t] : last;
 	}
@@ -272,12 +281,13 @@ static int prepare(struct field *f, const hpx_memo_order *order)
 	memset(f, 0, sizeof(*f));
 	f->order = order;
 	f->keys = calloc(order->python_calls, sizeof(*f->keys));
+	f->cpu_ns = calloc(order->threads, sizeof(*f->cpu_ns));
 	f->begun = calloc(order->threads, sizeof(*f->begun));
 	f->ended = calloc(order->threads, sizeof(*f->ended));
 	f->wrong = calloc(order->threads, sizeof(*f->wrong));
 	f->file = tmpfile();
 	f->env = hpx_memo_env(order->seed, NULL);
-	if (!f->keys || !f->begun || !f->ended || !f->wrong || !f->env)
+	if (!f->keys || !f->cpu_ns || !f->begun || !f->ended || !f->wrong || !f->env)
 		return hpx_input_error("memo", "out of memory for %" PRIu64 " calls", order->python_calls);
 	hpx_zipf_init(&zipf, order->python_keys, 0.9);
 	for (uint64_t i = 0; i < order->python_calls; i++)
@@ -296,6 +306,7 @@ static void end(struct field *f)
 	if (f->file)
 		fclose(f->file);
 	free(f->keys);
+	free(f->cpu_ns);
 	free(f->begun);
 	free(f->ended);
 	free(f->wrong);
@@ -306,7 +317,7 @@ static int compare(struct field *f, uint64_t capacity, hpx_memo_python *python, 
 {
 	hpx_memo_python_row *row = &python->row[python->used];
 	uint64_t rounds = f->order->python_rounds;
-	double *seconds = calloc(SUBJECTS * rounds, sizeof(*seconds));
+	double *seconds = calloc(2 * SUBJECTS * rounds, sizeof(*seconds)), *cpu_ns = seconds + SUBJECTS * rounds;
 	int status = seconds ? 0 : hpx_input_error("memo", "out of memory");
 
 	for (unsigned s = 0; s < SUBJECTS; s++)
@@ -317,13 +328,17 @@ static int compare(struct field *f, uint64_t capacity, hpx_memo_python *python, 
 		status = measure_memo(f, capacity, hapax_policy_lru(), &row[LRU], result);
 		if (!status)
 			status = measure_memo(f, capacity, NULL, &row[DEFAULT], result);
-		for (unsigned s = 0; s < SUBJECTS && !status; s++)
+		for (unsigned s = 0; s < SUBJECTS && !status; s++) {
 			seconds[s * rounds + r] = row[s].seconds;
+			cpu_ns[s * rounds + r] = row[s].cpu_ns;
+		}
 	}
 	for (unsigned s = 0; s < SUBJECTS && !status && !python->why_not[0]; s++) {
 		row[s].seconds = hpx_memo_median(seconds + s * rounds, rounds);
+		row[s].cpu_ns = hpx_memo_median(cpu_ns + s * rounds, rounds);
 		row[s].calls_per_second = (double)(f->order->python_calls * f->order->threads) / row[s].seconds;
 		row[s].ratio = row[s].calls_per_second / row[PYTHON].calls_per_second;
+		row[s].cpu_ratio = row[s].cpu_ns > 0 ? row[PYTHON].cpu_ns / row[s].cpu_ns : 0;
 		python->used++;
 	}
 	free(seconds);

@@ -91,11 +91,12 @@ static void python_table(const struct hpx_memo_all *all, FILE *to)
 	fputs(p->gil ? "  CPython's threads run one at a time: its global lock (GIL) serialises them.\n"
 		     : "  This CPython runs without its global lock (GIL).\n",
 	      to);
-	fprintf(to, "  %-24s %10s %16s %12s %12s %7s\n", "", "capacity", "calls per second", "hits", "misses", "ratio");
+	fprintf(to, "  %-24s %10s %16s %12s %12s %7s %18s\n", "", "capacity", "calls per second", "hits", "misses", "ratio",
+		"by processor time");
 	for (const hpx_memo_python_row *r = p->row; r < p->row + p->used; r++)
-		fprintf(to, "  %-24s %10s %16s %12s %12s %7.2f\n", r->subject, hpx_grouped(text[0], r->capacity),
+		fprintf(to, "  %-24s %10s %16s %12s %12s %7.2f %18.2f\n", r->subject, hpx_grouped(text[0], r->capacity),
 			hpx_grouped(text[1], (uint64_t)r->calls_per_second), hpx_grouped(text[2], r->hits),
-			hpx_grouped(text[3], r->misses), r->ratio);
+			hpx_grouped(text[3], r->misses), r->ratio, r->cpu_ratio);
 }
 
 /* ---- for machines ------------------------------------------------------------------------------------------------ */
@@ -207,6 +208,8 @@ static json_object *python_json(const struct hpx_memo_all *all)
 		hpx_json_count(o, "hits", r->hits);
 		hpx_json_count(o, "misses", r->misses);
 		add_double(o, "ratio", r->ratio);
+		add_double(o, "cpu_ns_per_call", r->cpu_ns);
+		add_double(o, "cpu_ratio", r->cpu_ratio);
 		json_object_array_add(array, o);
 	}
 	json_object_object_add(object, "rows", array);
