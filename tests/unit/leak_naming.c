@@ -490,6 +490,21 @@ TEST(what_is_given_to_a_function_is_taken_there)
 	test_env_end(env);
 }
 
+/* Objects that have gone are forgotten before their memory goes back to the system. */
+TEST(memory_that_has_gone_is_not_looked_at)
+{
+	void *object;
+
+	for (int i = 0; i < 20; i++) {
+		CHECK_EQ(hapax_new(NULL, &item_type, 300000, &object), 0);
+		((struct item *)object)->live = ITEM_ALIVE;
+		hapax_release(object);
+	}
+	hapax_testing_drain(NULL);
+	CHECK_EQ(look(NULL), 0);
+	look_end();
+}
+
 static void ignore(const hapax_leak *leak, void *ctx)
 {
 	(void)leak;
