@@ -227,10 +227,11 @@ static void call_b_twice(void *state)
 	call_b(state);
 }
 
-SCENARIO(memo_death_call, "memo-death-call", "another owner's calls while an owner with a result dies", struct memo,
-	 one_setup, b_alive_finish, 1, release_a, call_b_twice);
-SCENARIO(memo_death_two, "memo-death-two", "two owners call once and die", struct memo, one_setup, dead_finish, 1,
-	 call_release_a, call_release_b);
+SCENARIO_FLAGS(MODEL_LONG, memo_death_call, "memo-death-call",
+	       "another owner's calls while an owner with a result dies", struct memo, one_setup, b_alive_finish, 1,
+	       release_a, call_b_twice);
+SCENARIO_FLAGS(MODEL_LONG, memo_death_two, "memo-death-two", "two owners call once and die", struct memo, one_setup,
+	       dead_finish, 1, call_release_a, call_release_b);
 
 /* Both hold A and call: one computation, and whoever releases last ends all. */
 static void same_finish(void *state)
@@ -242,8 +243,8 @@ static void same_finish(void *state)
 	all_dead(s);
 }
 
-SCENARIO(memo_same, "memo-same", "two threads call for one owner and release it", struct memo, twice_setup, same_finish,
-	 1, call_release_a, call_release_a);
+SCENARIO_FLAGS(MODEL_LONG, memo_same, "memo-same", "two threads call for one owner and release it", struct memo,
+	       twice_setup, same_finish, 1, call_release_a, call_release_a);
 
 static void find_release(void *state)
 {
@@ -259,8 +260,9 @@ static void find_release(void *state)
 	hapax_release(s->owner[A]);
 }
 
-SCENARIO(memo_find, "memo-find", "a result is looked for while it is computed, and both release the owner", struct memo,
-	 twice_setup, same_finish, 1, call_release_a, find_release);
+SCENARIO_FLAGS(MODEL_LONG, memo_find, "memo-find",
+	       "a result is looked for while it is computed, and both release the owner", struct memo, twice_setup,
+	       same_finish, 1, call_release_a, find_release);
 
 /* A result that is held goes on after its owner and its memo. */
 static void hold_release(void *state)
@@ -283,10 +285,10 @@ static void ended_finish(void *state)
 	all_dead(s);
 }
 
-SCENARIO(memo_death_end, "memo-death-end", "a memo ends while an owner dies", struct memo, one_setup, ended_finish, 2,
-	 release_a, end_memo);
-SCENARIO(memo_death_hold, "memo-death-hold", "a result is held beyond its owner's death", struct memo, twice_setup,
-	 ended_finish, 1, release_a, hold_release);
+SCENARIO_FLAGS(MODEL_LONG, memo_death_end, "memo-death-end", "a memo ends while an owner dies", struct memo, one_setup,
+	       ended_finish, 2, release_a, end_memo);
+SCENARIO_FLAGS(MODEL_LONG, memo_death_hold, "memo-death-hold", "a result is held beyond its owner's death", struct memo,
+	       twice_setup, ended_finish, 1, release_a, hold_release);
 
 static void both_setup(void *state)
 {
@@ -294,10 +296,10 @@ static void both_setup(void *state)
 	call_b(state);
 }
 
-SCENARIO(memo_death_both, "memo-death-both", "two owners with results die at once", struct memo, both_setup,
-	 dead_finish, 2, release_a, release_b);
-SCENARIO(memo_death_end_two, "memo-death-end-two", "a memo ends while two owners die", struct memo, both_setup,
-	 dead_finish, 1, release_a, release_b, end_memo);
+SCENARIO_FLAGS(MODEL_LONG, memo_death_both, "memo-death-both", "two owners with results die at once", struct memo,
+	       both_setup, dead_finish, 2, release_a, release_b);
+SCENARIO_FLAGS(MODEL_LONG, memo_death_end_two, "memo-death-end-two", "a memo ends while two owners die", struct memo,
+	       both_setup, dead_finish, 1, release_a, release_b, end_memo);
 
 /* ---- the bound --------------------------------------------------------------------------------------------------- */
 
@@ -310,13 +312,14 @@ static void evicted_finish(void *state)
 	b_alive_finish(state);
 }
 
-SCENARIO(memo_death_evict, "memo-death-evict", "another owner's call takes the room of a result whose owner dies",
-	 struct memo, shared_setup, evicted_finish, 1, release_a, call_b);
+SCENARIO_FLAGS(MODEL_LONG, memo_death_evict, "memo-death-evict",
+	       "another owner's call takes the room of a result whose owner dies", struct memo, shared_setup,
+	       evicted_finish, 1, release_a, call_b);
 
 static void evict_dead_finish(void *state) { all_dead(state); }
 
-SCENARIO(memo_evict_two, "memo-evict-two", "two owners that share room for one result call and die", struct memo,
-	 shared_setup, evict_dead_finish, 1, call_release_a, call_release_b);
+SCENARIO_FLAGS(MODEL_LONG, memo_evict_two, "memo-evict-two", "two owners that share room for one result call and die",
+	       struct memo, shared_setup, evict_dead_finish, 1, call_release_a, call_release_b);
 
 /* ---- clears and counters ------------------------------------------------------------------------------------------
  */
@@ -384,16 +387,19 @@ static void a_dead_finish(void *state)
 	all_dead(s);
 }
 
-SCENARIO(memo_death_clear, "memo-death-clear", "a memo is cleared while an owner dies", struct memo, forgetful_setup,
-	 a_dead_finish, 2, release_a, clear_all);
-SCENARIO(memo_death_clear_call, "memo-death-clear-call", "a memo is cleared while one owner dies and another calls",
-	 struct memo, forgetful_setup, a_dead_finish, 1, release_a, clear_all, call_b);
-SCENARIO(memo_death_clear_own, "memo-death-clear-own", "an owner's results are cleared by one who releases it, too",
-	 struct memo, forgetful_twice, a_dead_finish, 1, call_release_a, clear_a_release);
-SCENARIO(memo_death_clear_other, "memo-death-clear-other", "an owner dies while another's results are cleared",
-	 struct memo, forgetful_both, a_dead_finish, 1, release_a, clear_b);
-SCENARIO(memo_clear_two, "memo-clear-two", "two clears of the whole memo against a call", struct memo, forgetful_setup,
-	 ended_finish, 1, call_release_a, clear_all, clear_all);
+SCENARIO_FLAGS(MODEL_LONG, memo_death_clear, "memo-death-clear", "a memo is cleared while an owner dies", struct memo,
+	       forgetful_setup, a_dead_finish, 2, release_a, clear_all);
+SCENARIO_FLAGS(MODEL_LONG, memo_death_clear_call, "memo-death-clear-call",
+	       "a memo is cleared while one owner dies and another calls", struct memo, forgetful_setup, a_dead_finish,
+	       1, release_a, clear_all, call_b);
+SCENARIO_FLAGS(MODEL_LONG, memo_death_clear_own, "memo-death-clear-own",
+	       "an owner's results are cleared by one who releases it, too", struct memo, forgetful_twice,
+	       a_dead_finish, 1, call_release_a, clear_a_release);
+SCENARIO_FLAGS(MODEL_LONG, memo_death_clear_other, "memo-death-clear-other",
+	       "an owner dies while another's results are cleared", struct memo, forgetful_both, a_dead_finish, 1,
+	       release_a, clear_b);
+SCENARIO_FLAGS(MODEL_LONG, memo_clear_two, "memo-clear-two", "two clears of the whole memo against a call", struct memo,
+	       forgetful_setup, ended_finish, 1, call_release_a, clear_all, clear_all);
 
 static void forget_release(void *state)
 {
@@ -406,8 +412,9 @@ static void forget_release(void *state)
 	hapax_release(s->owner[A]);
 }
 
-SCENARIO(memo_forget, "memo-forget", "a result is forgotten while it is called for, and both release the owner",
-	 struct memo, forgetful_twice, a_dead_finish, 1, call_release_a, forget_release);
+SCENARIO_FLAGS(MODEL_LONG, memo_forget, "memo-forget",
+	       "a result is forgotten while it is called for, and both release the owner", struct memo, forgetful_twice,
+	       a_dead_finish, 1, call_release_a, forget_release);
 
 /* One consistent view while an owner calls and dies: what it says can have been true. */
 static void look(void *state)
@@ -428,8 +435,8 @@ static void info_finish(void *state)
 	all_dead(state);
 }
 
-SCENARIO(memo_death_info, "memo-death-info", "the counters are read while an owner calls and dies", struct memo,
-	 one_setup, info_finish, 2, call_release_a, look);
+SCENARIO_FLAGS(MODEL_LONG, memo_death_info, "memo-death-info", "the counters are read while an owner calls and dies",
+	       struct memo, one_setup, info_finish, 2, call_release_a, look);
 
 /* An owner at the address of a dead one finds nothing of it. */
 static void again(void *state)
@@ -456,5 +463,5 @@ static void again_reclaim(void *state)
 	call_release_b(s);
 }
 
-SCENARIO(memo_again, "memo-again", "owners follow one another in the same memory", struct memo, one_setup, dead_finish,
-	 1, again, again_reclaim);
+SCENARIO_FLAGS(MODEL_LONG, memo_again, "memo-again", "owners follow one another in the same memory", struct memo,
+	       one_setup, dead_finish, 1, again, again_reclaim);

@@ -323,10 +323,11 @@ static void walk_twice(void *state)
 	walk(state);
 }
 
-SCENARIO(map_again, "map-again", "objects follow one another in the same memory, each with data of its own", struct map,
-	 held_setup, dead_finish, 1, again, reclaim);
-SCENARIO(map_again_iterate, "map-again-iterate", "the same against an iteration", struct map, held_setup, dead_finish,
-	 1, again, walk_twice);
+SCENARIO_FLAGS(MODEL_LONG, map_again, "map-again",
+	       "objects follow one another in the same memory, each with data of its own", struct map, held_setup,
+	       dead_finish, 1, again, reclaim);
+SCENARIO_FLAGS(MODEL_LONG, map_again_iterate, "map-again-iterate", "the same against an iteration", struct map,
+	       held_setup, dead_finish, 1, again, walk_twice);
 
 /* ---- a key that lives -------------------------------------------------------------------------------------------- */
 
