@@ -7,7 +7,8 @@
  *
  * A memo with HAPAX_MEMO_OWNED belongs to owners, objects that every call names: results of different owners are
  * different results; they die with their owner, and never keep it alive. When an owner's last reference is released its results
- * are let go of, before its death callbacks. A result must not hold a strong reference to its owner: that is a cycle, and
+ * are let go of, before its death callbacks; if another thread is working on the memo's housekeeping just then, by that one,
+ * perhaps a little later. A result must not hold a strong reference to its owner: that is a cycle, and
  * neither ever dies (hapax_leak_report() names it); it holds a hapax_weak, or nothing, as it goes with its owner anyway.
  *
  * Arguments are kept as a copy of their bytes; no object and no memory of the caller's is referred to. Lists of arguments
@@ -113,7 +114,9 @@ static inline hapax_arg hapax_arg_bool(bool value)
 static inline const void *hapax_arg_data(const hapax_arg *arg) { return arg->data ? arg->data : &arg->value; }
 
 /* A list of arguments for the calls below: HAPAX_ARGS(hapax_arg_int(3), hapax_arg_string("x")). C only. */
+#ifndef __cplusplus
 #define HAPAX_ARGS(...) ((const hapax_arg[]){__VA_ARGS__}), (sizeof((const hapax_arg[]){__VA_ARGS__}) / sizeof(hapax_arg))
+#endif
 
 /* ---- memos ------------------------------------------------------------------------------------------------------- */
 

@@ -49,7 +49,8 @@ HAPAX_API int hapax_testing_cache_resize(hapax_cache *cache, int delta);
  * flight not yet registered), "load.returned" (loader returned, not yet committed), "load.committed" (committed, waiters
  * not yet woken), "remove.chosen" (entry chosen, not yet unlinked), "table.copy" (mover, before the publishing swap),
  * "list.chosen" (hapax_weak_list() knows which handles to take, none is taken yet),
- * "ident.taken" (a weak map's removal has the data, its record is not yet unlinked).
+ * "ident.taken" (a weak map's removal has the data, its record is not yet unlinked), "memo.left" (a call that was no plain hit
+ * has left its memo, which may be gone).
  * The points inside lookups ("get.found", "remove.chosen", "table.copy", "ident.taken") lie inside a read section.
  */
 HAPAX_API void hapax_testing_set_stop(void (*hook)(const char *name, void *ctx), void *ctx);

@@ -252,6 +252,7 @@ static void memo_call_end(struct memo_call *m)
 	count_call(m, HAPAX_EABANDONED);
 	hpx_args_done(m->encoded, m->memo->env); /* the memo may go with the end of the call */
 	hpx_call_end(&m->call);
+	HPX_STOP("memo.left");
 	if (m->held)
 		hpx_release(m->held);
 }
