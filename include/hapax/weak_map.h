@@ -5,14 +5,15 @@
  *
  * Keys and members are objects by identity. From the instant a key dies its entry reads absent, and its data is released on
  * the thread of that death, after the entry reads absent and before the first death callback; so data is destroyed exactly once.
- * A dead object never equals a live one: what comes to be at the same address has an entry of its own.
+ * A dead object never equals a live one: what comes to be at the same address has an entry of its own. Data that nobody else
+ * holds is destroyed before the key's callbacks; if the key dies in a removal listener, as any death there, later.
  *
  * The map holds its data (objects of the same environment) by one reference. DATA THAT REFERS STRONGLY TO ITS OWN KEY PINS IT
  * FOR EVER: neither dies until the entry is removed. hapax_leak_report() names it (hapax/leak.h); a hapax_weak in the data is
  * the cure.
  *
  * Section, for every call here: outside. Reading takes no lock. User code (destructors of data) is never called under a lock or
- * in a read section. Callers hold the objects that they pass.
+ * in a read section; a destructor of data may call its map, and destroy it. Callers hold the objects that they pass.
  */
 #ifndef HAPAX_WEAK_MAP_H
 #define HAPAX_WEAK_MAP_H
@@ -46,7 +47,8 @@ HAPAX_API void hapax_weak_map_destroy(hapax_weak_map *map);
 
 /* Puts `data` under `key`; the map takes a reference of its own, and releases what was there before.
  * Fails: HAPAX_ENULL, HAPAX_ENOTWEAK (the key's type), HAPAX_EFOREIGN (key or data of another environment), HAPAX_EDEAD
- * (either's death has begun), HAPAX_EOVERFLOW, HAPAX_ENOMEM, HAPAX_EGARBAGE. Blocks: at the garbage bound. */
+ * (either's death has begun), HAPAX_EOVERFLOW, HAPAX_ENOMEM, HAPAX_EGARBAGE; HAPAX_ECLOSED in destructors that the map's
+ * destroy runs. Blocks: at the garbage bound. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_map_put(hapax_weak_map *map, void *key, void *data);
 /* 0 and an owned reference to the key's data, or HAPAX_MISS. Fails: HAPAX_ENULL, HAPAX_ENOTWEAK, HAPAX_EFOREIGN. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_map_get(hapax_weak_map *map, void *key, void **data);

@@ -370,6 +370,8 @@ int hpx_ident_put(struct hpx_ident *t, struct hpx_object *o, void *value, bool r
 	*old = NULL;
 	if (!status && hpx_dead(o))
 		status = HAPAX_EDEAD;
+	if (!status && hpx_ident_ended(t)) /* user code that the end runs */
+		status = HAPAX_ECLOSED;
 	if (status)
 		return status;
 	hpx_thread_ready();

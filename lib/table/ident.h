@@ -43,7 +43,8 @@ void *hpx_ident_find(struct hpx_ident *t, struct hpx_object *o);
 /*
  * Outside sections; `o` held. Puts `value` (not NULL). `replace`: over what is there, which is then the caller's, in *old.
  * Else only if there is nothing: *old is what is there, protected by a section which this call has entered if *old is not NULL:
- * the caller leaves it. 0, or HAPAX_ENOTWEAK, HAPAX_EFOREIGN, HAPAX_EDEAD, HAPAX_ENOMEM, HAPAX_EGARBAGE, and nothing was put.
+ * the caller leaves it. 0, or HAPAX_ENOTWEAK, HAPAX_EFOREIGN, HAPAX_EDEAD, HAPAX_ECLOSED (what the end calls comes back),
+ * HAPAX_ENOMEM, HAPAX_EGARBAGE, and nothing was put.
  */
 int hpx_ident_put(struct hpx_ident *t, struct hpx_object *o, void *value, bool replace, void **old);
 /* Outside sections; takes the value out: it is the caller's. NULL: there was none. Needs no memory. */

@@ -35,11 +35,9 @@ static void comes_back(struct item *item, void *arg)
 		CHECK_EQ(hapax_weak_map_contains(b->map, b->key), 0);
 	switch (b->deed) {
 	case PUTS_AGAIN:
-		if (b->map_goes)
-			break;
 		fresh = item_new(b->env, 50);
 		status = hapax_weak_map_put(b->map, b->key, fresh);
-		CHECK_EQ(status, b->key_dies ? HAPAX_EDEAD : HAPAX_OK);
+		CHECK_EQ(status, b->key_dies ? HAPAX_EDEAD : b->map_goes ? HAPAX_ECLOSED : HAPAX_OK);
 		hapax_release(fresh);
 		break;
 	case REMOVES:
