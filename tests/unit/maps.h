@@ -59,6 +59,15 @@ MAYBE_UNUSED static struct item *map_give(hapax_weak_map *map, void *key, struct
 	return data;
 }
 
+MAYBE_UNUSED static hapax_weak_map_iter *map_iterate(hapax_weak_map *map)
+{
+	hapax_weak_map_iter *iter = NULL;
+
+	CHECK_EQ(hapax_weak_map_iterate(map, &iter), HAPAX_OK);
+	CHECK(iter);
+	return iter;
+}
+
 MAYBE_UNUSED static hapax_weak_set *set_new(hapax_env *env)
 {
 	hapax_weak_set_options options = {HAPAX_WEAK_SET_OPTIONS_INIT, .env = env, .name = "tested"};
