@@ -214,7 +214,7 @@ static int room_get(hapax_memo *memo, struct hpx_object *o, uint64_t deadline, s
 		rc = hpx_room_new(out, &memo->rooms, hpx_side_of(o));
 	if (rc)
 		return rc;
-	rc = hpx_ident_put(memo->owners, o, *out, false, &old);
+	rc = hpx_ident_put_until(memo->owners, o, *out, false, deadline, &old);
 	if (old)
 		hpx_read_unlock(); /* the owner, which is held, keeps it */
 	if (rc || old)

@@ -323,7 +323,8 @@ static bool put_over(struct hpx_ident *t, void *e, void *value, bool replace, vo
 }
 
 /* One attempt with a fresh record. True: that is the answer, *status. In a section if *old is left there and not NULL. */
-static bool put_fresh(struct hpx_ident *t, struct hpx_object *o, void *value, bool replace, void **old, int *status)
+static bool put_fresh(struct hpx_ident *t, struct hpx_object *o, void *value, bool replace, uint64_t deadline, void **old,
+		      int *status)
 {
 	hapax_key key = {.data = &o, .size = sizeof(o)};
 	struct hpx_object *found = NULL;
@@ -332,7 +333,7 @@ static bool put_fresh(struct hpx_ident *t, struct hpx_object *o, void *value, bo
 	uint64_t h;
 	bool stay, over = true;
 
-	*status = hpx_admit(t->env, HAPAX_FOREVER);
+	*status = hpx_admit(t->env, deadline);
 	if (*status)
 		return true;
 	hpx_table_hash_fast(t->core, &key, &h);
@@ -364,6 +365,11 @@ static bool put_fresh(struct hpx_ident *t, struct hpx_object *o, void *value, bo
 
 int hpx_ident_put(struct hpx_ident *t, struct hpx_object *o, void *value, bool replace, void **old)
 {
+	return hpx_ident_put_until(t, o, value, replace, HAPAX_FOREVER, old);
+}
+
+int hpx_ident_put_until(struct hpx_ident *t, struct hpx_object *o, void *value, bool replace, uint64_t deadline, void **old)
+{
 	int status = hpx_ident_acceptable(t, o);
 	void *e;
 
@@ -384,7 +390,7 @@ int hpx_ident_put(struct hpx_ident *t, struct hpx_object *o, void *value, bool r
 			return 0;
 		}
 		hpx_read_unlock();
-	} while (!put_fresh(t, o, value, replace, old, &status));
+	} while (!put_fresh(t, o, value, replace, deadline, old, &status));
 	return status;
 }
 

@@ -47,6 +47,8 @@ void *hpx_ident_find(struct hpx_ident *t, struct hpx_object *o);
  * HAPAX_ENOMEM, HAPAX_EGARBAGE, and nothing was put.
  */
 int hpx_ident_put(struct hpx_ident *t, struct hpx_object *o, void *value, bool replace, void **old);
+/* The same; it waits at the garbage bound until then. */
+int hpx_ident_put_until(struct hpx_ident *t, struct hpx_object *o, void *value, bool replace, uint64_t deadline, void **old);
 /* Outside sections; takes the value out: it is the caller's. NULL: there was none. Needs no memory. */
 void *hpx_ident_take(struct hpx_ident *t, struct hpx_object *o);
 /* In a section: the next entry above the cursor whose object is alive (a reference taken, in *object) with its value, which the

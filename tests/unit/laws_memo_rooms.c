@@ -200,6 +200,73 @@ TEST(L5_a_policy_that_came_too_late_goes_outside_sections)
 	work_end_env(&r.w, env);
 }
 
+/* ---- a call that does not wait --------------------------------------------------------------------------------------- */
+
+enum { HEAPS = 100 };
+static const hapax_type heap_type = {HAPAX_TYPE_INIT, .name = "heap", .size = 8192, .align = 16};
+static void *heap[HEAPS];
+static sem_t reading, answered;
+
+/* While it is in its section nothing is freed. */
+static void *read_on(void *arg)
+{
+	struct timespec limit;
+	int rc;
+
+	(void)arg;
+	clock_gettime(CLOCK_REALTIME, &limit);
+	limit.tv_sec += 60;
+	hpx_read_lock();
+	sem_post(&reading);
+	rc = sem_timedwait(&answered, &limit);
+	hpx_read_unlock();
+	if (rc)
+		TEST_FAIL("the call waits");
+	return NULL;
+}
+
+/* Between what is made for the owner and what follows comes the bound. */
+static int littering_create(void **state, uint64_t capacity, const hapax_allocator *allocator, void *ctx)
+{
+	if (meet)
+		for (int i = 0; i < HEAPS; i++)
+			hapax_release(heap[i]);
+	return inner_create(state, capacity, allocator, ctx);
+}
+
+TEST(CX_WT_02_an_owners_first_call_that_may_not_wait_does_not)
+{
+	hapax_env_options options = {HAPAX_ENV_OPTIONS_INIT, .garbage_bound = 256 << 10, .log = {.write = log_nothing}};
+	hapax_env *env = test_env_options(&options);
+	hapax_policy policy = *hapax_policy_lru();
+	hapax_memo_call_options now = {HAPAX_MEMO_CALL_OPTIONS_INIT, .deadline = HAPAX_NO_WAIT};
+	const hapax_arg arg = hapax_arg_int(1);
+	struct rooms r = {.owner = item_new(env, 1)};
+	void *out = &r;
+	int rc;
+
+	inner_create = policy.create;
+	policy.create = littering_create;
+	meet = false;
+	memo_options(env, &r.w, HAPAX_MEMO_OWNED, (hapax_memo_options){.capacity = 3, .policy = &policy});
+	for (int i = 0; i < HEAPS; i++)
+		CHECK_EQ(hapax_new(env, &heap_type, 0, &heap[i]), HAPAX_OK);
+	sem_init(&reading, 0, 0);
+	sem_init(&answered, 0, 0);
+	CHECK_EQ(pthread_create(&r.thread, NULL, read_on, NULL), 0);
+	sem_wait(&reading);
+	meet = true;
+	rc = hapax_memo_call_with(r.w.memo, r.owner, &arg, 1, &now, &out);
+	sem_post(&answered);
+	pthread_join(r.thread, NULL);
+	CHECK_EQ(rc, HAPAX_EGARBAGE);
+	CHECK(!out);
+	CHECK_EQ(runs_of(&r.w), 0);
+	CHECK_EQ(info_of(&r.w, NULL).owners, 0);
+	hapax_release(r.owner);
+	work_end_env(&r.w, env);
+}
+
 /* ---- the memo ends in a call --------------------------------------------------------------------------------------- */
 
 static int destroy_own(struct work *w, int run, void *owner, const hapax_arg *args, size_t n)
