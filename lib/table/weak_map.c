@@ -120,6 +120,12 @@ static int key_of(hapax_weak_map *map, void *key, struct hpx_object **o)
 	return hpx_ident_acceptable(map->core, *o);
 }
 
+static void let_go(struct hpx_ident **core) { hpx_ident_drop(*core); }
+/* For calls that go on after user code which may destroy the map: from then on they look at this only. */
+#define KEEP_CORE(core_, map_)                                                                                        \
+	struct hpx_ident *core_ __attribute__((cleanup(let_go))) = (map_)->core;                                      \
+	hpx_ident_hold(core_)
+
 /* In a section: the data of a held object with a reference, or NULL: also if it cannot have one more, as in weak tables. */
 static struct hpx_object *find_and_take(struct hpx_ident *core, struct hpx_object *o)
 {
@@ -176,14 +182,14 @@ size_t hapax_weak_map_size(hapax_weak_map *map)
 /* ---- putting ----------------------------------------------------------------------------------------------------- */
 
 /* 0, with references for the map and, `more`, for the caller. */
-static int keep_data(hapax_weak_map *map, void *data, bool more)
+static int keep_data(hapax_env *env, void *data, bool more)
 {
 	struct hpx_object *d = hpx_object_of(data);
 	int status;
 
 	if (hpx_dead(d))
 		return HAPAX_EDEAD;
-	if (hpx_class_of(d)->env != map->env)
+	if (hpx_class_of(d)->env != env)
 		return HAPAX_EFOREIGN;
 	status = hpx_retain(d);
 	if (!status && more) {
@@ -194,26 +200,32 @@ static int keep_data(hapax_weak_map *map, void *data, bool more)
 	return status;
 }
 
-int hapax_weak_map_put(hapax_weak_map *map, void *key, void *data)
+/* The map is not looked at: what is released last may destroy it. */
+static int put(struct hpx_ident *core, hapax_env *env, struct hpx_object *key, void *data)
 {
-	int saved = errno, status;
-	struct hpx_object *o;
+	int saved = errno, status = keep_data(env, data, false);
 	void *old;
 
-	if (!data)
-		return HAPAX_ENULL;
-	status = key_of(map, key, &o);
-	if (!status)
-		status = keep_data(map, data, false);
 	if (status)
 		return status;
-	status = hpx_ident_put(map->core, o, hpx_object_of(data), true, &old);
+	status = hpx_ident_put(core, key, hpx_object_of(data), true, &old);
 	errno = saved;
 	if (status)
 		old = hpx_object_of(data);
 	if (old)
 		hpx_release(old);
 	return status;
+}
+
+int hapax_weak_map_put(hapax_weak_map *map, void *key, void *data)
+{
+	struct hpx_object *o;
+	int status;
+
+	if (!data)
+		return HAPAX_ENULL;
+	status = key_of(map, key, &o);
+	return status ? status : put(map->core, map->env, o, data);
 }
 
 int hapax_weak_map_get_or_put(hapax_weak_map *map, void *key, void *data, void **out, bool *inserted)
@@ -231,7 +243,7 @@ int hapax_weak_map_get_or_put(hapax_weak_map *map, void *key, void *data, void *
 		return HAPAX_ENULL;
 	status = key_of(map, key, &o);
 	if (!status)
-		status = keep_data(map, data, true);
+		status = keep_data(map->env, data, true);
 	if (status)
 		return status;
 	for (;;) {
@@ -330,24 +342,24 @@ int hapax_weak_map_pop_any(hapax_weak_map *map, void **key, void **data)
 		*data = NULL;
 	if (!map || !key || !data)
 		return HAPAX_ENULL;
+	KEEP_CORE(core, map);
 	cursor.hash = hpx_load_relaxed(&map->pop_from); /* order: relaxed; a place to begin */
 	wrapped = cursor.hash == 0;
-	o = take_next(map->core, &cursor, &taken);
+	o = take_next(core, &cursor, &taken);
 	if (!o && !wrapped) {
 		cursor = (struct hpx_cursor){0, 0};
-		o = take_next(map->core, &cursor, &taken);
+		o = take_next(core, &cursor, &taken);
 	}
 	if (!o)
 		return HAPAX_EMPTY;
-	hpx_store_relaxed(&map->pop_from, cursor.hash); /* order: relaxed; a place to begin */
+	if (!hpx_ident_ended(core))
+		hpx_store_relaxed(&map->pop_from, cursor.hash); /* order: relaxed; a place to begin */
 	*key = hpx_payload(o);
 	*data = hpx_payload(taken);
 	HPX_TAKEN(*key);
 	HPX_TAKEN(*data);
 	return 0;
 }
-
-static void let_go(struct hpx_ident **core) { hpx_ident_drop(*core); }
 
 /* One pass in hash order: what is put behind the cursor stays, and the pass ends whatever is put, and by destructors. */
 void hapax_weak_map_clear(hapax_weak_map *map)
@@ -357,10 +369,7 @@ void hapax_weak_map_clear(hapax_weak_map *map)
 
 	if (!map)
 		return;
-	/* A destructor may destroy the map. */
-	struct hpx_ident *core __attribute__((cleanup(let_go))) = map->core;
-
-	hpx_ident_hold(core);
+	KEEP_CORE(core, map);
 	while ((key = take_next(core, &cursor, &data)) != NULL) {
 		hpx_release(data);
 		hpx_release(key);
@@ -467,6 +476,7 @@ int hapax_weak_map_copy(hapax_weak_map *target, hapax_weak_map *source, size_t *
 	HPX_TAKES_NOTHING;
 	hapax_weak_map_iter *iter;
 	void *key, *data;
+	hapax_env *env;
 	int status;
 
 	if (copied)
@@ -475,11 +485,15 @@ int hapax_weak_map_copy(hapax_weak_map *target, hapax_weak_map *source, size_t *
 		return HAPAX_ENULL;
 	if (target == source)
 		return 0;
+	KEEP_CORE(core, target);
+	env = target->env;
 	status = hapax_weak_map_iterate(source, &iter);
 	if (status)
 		return status;
 	while ((status = hapax_weak_map_next(iter, &key, &data)) == 0) {
-		status = hapax_weak_map_put(target, key, data);
+		status = hpx_ident_acceptable(core, hpx_object_of(key));
+		if (!status)
+			status = put(core, env, hpx_object_of(key), data);
 		if (status)
 			break;
 		if (copied)
