@@ -206,7 +206,8 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_cache_create(hapax_cache **out, const hapax
 HAPAX_API void hapax_cache_close(hapax_cache *cache);
 
 /*
- * Closes, waits until no call on the cache is in progress, reports objects still alive, frees. Called from user code of
+ * Closes, waits until no call on the cache is in progress (nor, in a cache that tells of removals or holds objects, the death of
+ * something that a put found dying), reports objects still alive, frees. Called from user code of
  * this very cache it returns at once and completes when that code has returned. NULL is a no-op. Objects stay valid and
  * die normally later. Calling anything on the cache after destroy has *returned* is the caller's error.
  */

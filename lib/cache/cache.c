@@ -234,6 +234,7 @@ int hpx_cache_create(hapax_cache **out, const hapax_cache_options *options, cons
 		return rc;
 	}
 	hpx_table_on_collect(c->table, hpx_cache_collected, c);
+	hpx_table_on_met_dead(c->table, hpx_cache_met_dead);
 	if (c->tier) {
 		hpx_table_on_iterate(c->table, hidden);
 		hpx_table_on_fence(c->table, fenced_by_put);

@@ -176,6 +176,7 @@ void hpx_cache_clear(hapax_cache *c, const struct hpx_room *only);
 /* An entry's object has died. */
 void hpx_cache_unlink(void *owner, struct hpx_object *o);
 void hpx_cache_collected(void *cache, struct hpx_record *r, uint64_t before);
+void hpx_cache_met_dead(void *cache, struct hpx_record *r);
 /* leak.c: what is known of an entry, for leak reports. */
 void hpx_cache_known(void *cache, void *e, struct hpx_object *o, struct hpx_leak_entry *entry);
 

@@ -59,6 +59,32 @@ void hpx_cache_collected(void *cache, struct hpx_record *r, uint64_t before)
 		hpx_cache_count(c, HPX_CACHE_COLLECTIONS, 1);
 }
 
+/*
+ * In a section: a put has set GONE in a record whose object has died, on another thread, and whose death accounts for it and
+ * tells, with the object in hand. It gets a call, so that the cache is there until then; unless it has come meanwhile.
+ */
+static void owe_death(hapax_cache *c, void *e)
+{
+	if (!hpx_entry_is_record(e) || c->exclusive || hpx_cache_enter(c, HPX_CACHE_ENDING))
+		return; /* the object's own entry finds the cache through its class; watches see to exclusive ones */
+	/* order: NODE.FLAGS acq_rel; against LEFT: one of the two gives the call back */
+	if (hpx_or_acq_rel(&hpx_node_of(c, e)->flags, HPX_NODE_OWED) & HPX_NODE_LEFT)
+		hpx_cache_leave(c); /* never the last: the put is in it */
+}
+
+/* Of the table: a put has met a record whose object has died. */
+void hpx_cache_met_dead(void *cache, struct hpx_record *r)
+{
+	hapax_cache *c = cache;
+	/* order: ENTRY.GONE acq_rel; against its death: one of the two accounts for it */
+	uint64_t before = hpx_or_acq_rel(hpx_word(r), HPX_W_GONE);
+
+	if (!c->tier)
+		hpx_cache_collected(c, r, before);
+	else if (!(before & HPX_W_GONE))
+		owe_death(c, r);
+}
+
 /* ---- removing ---------------------------------------------------------------------------------------------------- */
 
 struct removal {
@@ -277,8 +303,10 @@ static void displaced(void *e, uint64_t word, void *ctx)
 		return;
 	}
 	o = hpx_entry_object(e, word);
-	if (!hpx_take(o))
-		return; /* its death accounts for it */
+	if (!hpx_take(o)) {
+		owe_death(c, e);
+		return;
+	}
 	n = hpx_node_of(c, e);
 	if (hpx_cache_claimed(c, e, word)) {
 		/* its death will find LEFT and have no use for the note; `link` may be in the arrivals still */

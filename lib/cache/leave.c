@@ -4,7 +4,7 @@
  *
  *      claimed by a call (it holds the object):   GONE, LEFT --> out of the tier --> told --> record finished
  *      claimed by death:                          GONE, LEFT --> note --> told before the callbacks --> record finished
- *      claimed by a put that found it dead:       GONE       --> its death finds GONE without LEFT, and goes on as above
+ *      claimed by a put that found it dead:       GONE, OWED --> its death finds GONE without LEFT, and goes on as above
  *
  * LEFT is set in the section of the claim by whoever holds the object; a death comes after every holder's release, so that
  * GONE without LEFT tells it that nobody else accounts for the entry.
@@ -142,10 +142,20 @@ static void run_note(struct hpx_note *note)
 	     hpx_node_weight(n), cause);
 }
 
+/* Nobody is told, but a call was taken for this death (HPX_NODE_OWED). */
+static void run_leave(struct hpx_note *note)
+{
+	struct hpx_node *n = HPX_CONTAINER_OF(note, struct hpx_node, note);
+	hapax_cache *c = n->cache;
+
+	hpx_node_unpin(n);
+	hpx_cache_leave(c);
+}
+
 void hpx_leave_dead(hapax_cache *c, void *e, uint64_t before)
 {
 	struct hpx_node *n = hpx_node_of(c, e);
-	bool expired, told = false;
+	bool expired, told;
 	uint32_t flags;
 
 	if (before & HPX_W_LOADING)
@@ -167,9 +177,9 @@ void hpx_leave_dead(hapax_cache *c, void *e, uint64_t before)
 		hpx_cache_count(c, HPX_CACHE_SIZE_EVICTIONS, !expired && flags & HPX_NODE_HEAVY);
 	}
 	/* counted as a call: the cache stays until the note has run */
-	told = (c->tier->on_removal || expired) && !hpx_cache_enter(c, HPX_CACHE_ENDING);
-	if (told) {
-		n->note.run = run_note;
+	told = (c->tier->on_removal || expired) && (flags & HPX_NODE_OWED || !hpx_cache_enter(c, HPX_CACHE_ENDING));
+	if (told || flags & HPX_NODE_OWED) {
+		n->note.run = told ? run_note : run_leave;
 		hpx_note_add(&n->note);
 	} else if (!c->exclusive) {
 		hpx_node_unpin(n);

@@ -17,6 +17,7 @@
  *      LISTED      it is in the policy (under the tier's lock)
  *      EXPIRED     it died after its validity had ended
  *      REWRITTEN   the same object was put again while it was reloaded
+ *      OWED        a put found it dead before its death was told: a call of the cache's is its death's to give back
  *
  * Lifetime of a node. Embedded: the object's memory; whoever looks at it outside a section holds the object. Record:
  * `pins`, one for the table (given up by who claimed it, when it is through) and one per thread that looks at it
@@ -40,7 +41,8 @@ enum {
 	HPX_NODE_BY_PUT = 1u << 5,
 	HPX_NODE_LISTED = 1u << 6,
 	HPX_NODE_EXPIRED = 1u << 7,
-	HPX_NODE_REWRITTEN = 1u << 8
+	HPX_NODE_REWRITTEN = 1u << 8,
+	HPX_NODE_OWED = 1u << 9
 };
 
 struct hpx_timer;

@@ -66,7 +66,6 @@ struct hpx_table {
 	HPX_ATOMIC(struct hpx_array *) root;
 	bool plain; /* byte equality on copied keys */
 	bool default_hash;
-	bool claim_dead;
 	bool keep;
 	uint64_t secret;
 	hapax_key_ops keys;
@@ -79,6 +78,7 @@ struct hpx_table {
 	HPX_ATOMIC(struct hpx_chain *) chains; /* all of them, to free them with the table */
 	size_t front;
 	void (*collected)(void *ctx, struct hpx_record *r, uint64_t before);
+	void (*met_dead)(void *ctx, struct hpx_record *r);
 	bool (*hidden)(void *ctx, void *e, struct hpx_object *o);
 	void (*fencing)(void *ctx, void *e);
 	void *collected_ctx;

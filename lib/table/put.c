@@ -138,11 +138,11 @@ static enum step meet(struct put *p, void *e, uint64_t w, const struct spot *at)
 		*p->entry = e;
 		return result(p, HPX_PUT_BLOCKED);
 	}
-	if (!present && p->t->claim_dead && !(w & HPX_W_GONE)) {
+	if (!present && p->t->met_dead && (w & (HPX_W_GONE | HPX_W_RECORD)) == HPX_W_RECORD) {
 		/* Its death has not been told yet, on another thread. Out of the table first: then it may be retired. */
 		hpx_claim_drop(&p->claim);
 		hpx_table_unlink(p->t, e);
-		mark_gone(p, e);
+		p->t->met_dead(p->t->collected_ctx, e);
 		return STEP_AGAIN;
 	}
 	if (!present) {

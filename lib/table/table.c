@@ -33,7 +33,6 @@ int hpx_table_new(struct hpx_table **out, const struct hpx_table_config *config)
 	t->keys = config->keys;
 	t->plain = !config->keys.equal && !config->keys.borrow;
 	t->default_hash = !config->keys.hash;
-	t->claim_dead = config->claim_dead;
 	t->keep = config->keep;
 	t->front = config->front;
 	t->secret = hpx_env_random(config->env);
@@ -78,6 +77,8 @@ void hpx_table_on_iterate(struct hpx_table *t, bool (*hidden)(void *ctx, void *e
 {
 	t->hidden = hidden;
 }
+
+void hpx_table_on_met_dead(struct hpx_table *t, void (*met_dead)(void *ctx, struct hpx_record *r)) { t->met_dead = met_dead; }
 
 void hpx_table_on_collect(struct hpx_table *t, void (*collected)(void *ctx, struct hpx_record *r, uint64_t before), void *ctx)
 {

@@ -52,7 +52,6 @@ struct hpx_table_config {
 	hapax_env *env;
 	hapax_key_ops keys;
 	size_t capacity;
-	bool claim_dead; /* a put displaces dead entries too: nothing of the table is left for deaths that are still to be told */
 	bool keep; /* exclusive caches: dead and GONE entries stay and block their key until hpx_table_unlink */
 	size_t front; /* bytes of the owner's before each entry's key, a multiple of 16; zeroed in records */
 };
@@ -108,7 +107,7 @@ enum hpx_put_result {
  * `displaced(e, ctx)` is called (inside the section) for each present entry that this put displaced (ABSENT: that it
  * fenced, even if it then fails for lack of room) and for which it set GONE: the caller does the accounting and, for a
  * record, hpx_record_finish. A dead entry in the way is cleared
- * silently: its own death accounts for it (with `claim_dead` it is displaced as well). An entry is put at most once; readers may have seen it whatever the result.
+ * silently: its own death accounts for it (a record: hpx_table_on_met_dead). An entry is put at most once; readers may have seen it whatever the result.
  * HPX_PUT_REPLACE over a live entry of the very same object keeps that entry: HPX_PUT_LIVE, *found as always.
  * In a `keep` table what would be displaced gets GONE, is reported to `displaced`, stays, and HPX_PUT_BLOCKED says so.
  *
@@ -155,6 +154,9 @@ void hpx_record_finish(struct hpx_record *r);
 /* Called in a section when a record's object has died, with the record's word before it was claimed for that: GONE in it
  * if somebody else did. The owner's accounting; the owner finishes the record if it is its own to finish. */
 void hpx_table_on_collect(struct hpx_table *t, void (*collected)(void *ctx, struct hpx_record *r, uint64_t before), void *ctx);
+/* A put has taken a record out of its way whose object has died, in a section: the telling of that death may come after the end
+ * of the table unless the owner sets GONE in it, or sees to it that the table is there. Unset: no such record is ever met. */
+void hpx_table_on_met_dead(struct hpx_table *t, void (*met_dead)(void *ctx, struct hpx_record *r));
 /* Entries that iterators pass over: asked in a section, with the object held. `hidden` gets the ctx of on_collect. */
 /* A put is about to set GONE in an entry, LOADING or not: in a section, before it. */
 void hpx_table_on_fence(struct hpx_table *t, void (*fencing)(void *ctx, void *e));

@@ -40,9 +40,15 @@ static void collected(void *ctx, struct hpx_record *r, uint64_t before)
 		taken_out(r, before, ctx);
 }
 
+static void met_dead(void *ctx, struct hpx_record *r)
+{
+	/* order: TABLE.GONE -> acq_rel; as hpx_table_claim: its death is told that it was accounted for */
+	collected(ctx, r, hpx_or_acq_rel(hpx_word(r), HPX_W_GONE));
+}
+
 static int create(hapax_table **out, hapax_env *env, const hapax_key_ops *keys, size_t capacity, const char *name)
 {
-	struct hpx_table_config config = {.env = env, .keys = *keys, .capacity = capacity, .claim_dead = true};
+	struct hpx_table_config config = {.env = env, .keys = *keys, .capacity = capacity};
 	hapax_table *table = hpx_alloc(env, sizeof(*table), HPX_CACHE_LINE);
 	int status;
 
@@ -59,6 +65,7 @@ static int create(hapax_table **out, hapax_env *env, const hapax_key_ops *keys, 
 		table->name[i] = name[i];
 	hpx_counters_init(&table->counters, env);
 	hpx_table_on_collect(table->core, collected, table);
+	hpx_table_on_met_dead(table->core, met_dead);
 	hpx_table_named(table->core, table->name, NULL);
 	hpx_env_hold(env);
 	*out = table;
