@@ -193,7 +193,8 @@ HAPAX_API int hapax_memo_forget(hapax_memo *memo, void *owner, const hapax_arg *
 
 /* Counters since creation or the last clear. Each call is counted once, at its end: hits + misses = calls, but for those that were
  * refused before they looked for a result (arguments, owner, memo closed). A call that waited for another one's computation,
- * whatever came of it, is a miss and a wait. In any one view entries + failed <= computed <= misses, and waits <= misses. */
+ * whatever came of it, is a miss and a wait; one that found the result at a second look, when it was about to compute, is a miss
+ * only. In any one view entries + failed <= computed <= misses, and waits <= misses. */
 typedef struct hapax_memo_info {
 	size_t size;         /* sizeof(hapax_memo_info), set by the caller */
 	uint64_t hits, misses, waits;
@@ -205,7 +206,8 @@ typedef struct hapax_memo_info {
 } hapax_memo_info;
 
 /* One consistent view: of an owner, or with `owner` NULL of the whole memo, whatever owners it has or had.
- * Never blocks on user code. Fails: HAPAX_ENULL, HAPAX_EOPTSIZE, HAPAX_EOPTION. An owner that never called: zeros. */
+ * Never blocks on user code. Fails: HAPAX_ENULL, HAPAX_EOPTSIZE, HAPAX_EOPTION, HAPAX_ECLOSED (from user code that
+ * hapax_memo_destroy() runs). An owner that never called: zeros. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_memo_info_get(hapax_memo *memo, void *owner, hapax_memo_info *info);
 
 /*
@@ -213,7 +215,7 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_memo_info_get(hapax_memo *memo, void *owner
  * step: every call is in *info (may be NULL: what was counted until then) or in what is counted from then on, and nobody
  * sees some counters reset and others not. An owner's clear leaves the memo's counters and those of other owners alone; it goes
  * through all entries. The whole memo's resets its owners' counters too.
- * Fails: HAPAX_ENULL, HAPAX_EOPTSIZE, HAPAX_EOPTION: nothing is forgotten. Needs no memory.
+ * Fails as hapax_memo_info_get(): nothing is forgotten. Needs no memory.
  */
 HAPAX_API int hapax_memo_clear(hapax_memo *memo, void *owner, hapax_memo_info *info);
 

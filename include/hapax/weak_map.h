@@ -5,6 +5,7 @@
  *
  * Keys and members are objects by identity. From the instant a key dies its entry reads absent, and its data is released on
  * the thread of that death, after the entry reads absent and before the first death callback; so data is destroyed exactly once.
+ * (Also where the key's type is deferred: then on the thread of its last release.)
  * A dead object never equals a live one: what comes to be at the same address has an entry of its own. Data that nobody else
  * holds is destroyed before the key's callbacks; if the key dies in a removal listener, as any death there, later.
  *
