@@ -76,7 +76,8 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_env_create(hapax_env **out, const hapax_env
 
 /*
  * Ends the caller's hold on `env`; NULL and the default environment are left alone. Cannot fail. Never waits for
- * objects: what is still alive keeps working, and the environment's memory goes after the last of it.
+ * objects: what is still alive keeps working, and the environment's memory goes after the last of it. Deaths that wait
+ * for hapax_run_deferred() are run, on this thread; from then on objects of HAPAX_TYPE_DEFERRED die in their last release.
  * Thread: any. Section: outside. Blocks: for grace periods, unless called from user code that hapax runs.
  */
 HAPAX_API void hapax_env_destroy(hapax_env *env);

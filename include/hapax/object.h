@@ -21,7 +21,7 @@ HAPAX_BEGIN_DECLS
 
 enum {
 	HAPAX_TYPE_NOT_WEAK = 1u << 0, /* no weak references, no tables: HAPAX_ENOTWEAK instead */
-	HAPAX_TYPE_DEFERRED = 1u << 1  /* deaths run in hapax_run_deferred(), not in the last release */
+	HAPAX_TYPE_DEFERRED = 1u << 1  /* deaths run in hapax_run_deferred() or hapax_env_destroy(), not in the last release */
 };
 
 /*

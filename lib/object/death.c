@@ -9,7 +9,7 @@
  *      release:  section { fetch-sub; was it the last? compare-and-swap 0 -> DEAD }       one of all wins
  *      at once:  entry unlinked, side record reads NULL, table registrations told         no user code
  *      notes:    what a cache owes its removal listener (HPX_NOTE in object.h)
- *      then:     type deferred?   onto the environment's stack, for hapax_run_deferred()
+ *      then:     type deferred?   onto the environment's stack, for hapax_run_deferred(); closed: as any other
  *                a death running? onto this thread's queue, for the loop below us
  *                else             callbacks, destructor, memory; and then the queue's
  *
@@ -82,16 +82,34 @@ static struct hpx_object *queue_take(struct hpx_thread *self)
 	return o;
 }
 
-static void deferred_push(hapax_env *env, struct hpx_object *o)
+/* What the stack of an environment holds that nobody can run deaths of any more. */
+static char nobody;
+#define STACK_CLOSED ((void *)&nobody)
+
+/* False: the environment was destroyed, and its deaths are not deferred. */
+static bool deferred_push(hapax_env *env, struct hpx_object *o)
 {
 	hpx_ptr *stack = hpx_env_deferred_deaths(env);
 	/* order: DEATH.DEFER relaxed; the head is only copied */
 	void *head = hpx_load_relaxed(stack);
 
 	do {
+		if (HPX_UNLIKELY(head == STACK_CLOSED)) {
+			link_set(o, NULL);
+			return false;
+		}
 		link_set(o, head);
 		/* order: DEATH.DEFER -> release; the object, its link and all done before its last release */
 	} while (!hpx_cas_acq_rel(stack, &head, (void *)o));
+	return true;
+}
+
+static bool deferred(struct hpx_class *c, struct hpx_object *o)
+{
+	if (HPX_LIKELY(!(c->type->flags & HAPAX_TYPE_DEFERRED)))
+		return false;
+	link_init(o);
+	return deferred_push(c->env, o);
 }
 
 bool hpx_death_owned_by(const struct hpx_thread *thread, const void *o)
@@ -293,9 +311,8 @@ static void die_rest(struct dying *d)
 {
 	struct hpx_thread *self = d->self;
 
-	if (d->class->type->flags & HAPAX_TYPE_DEFERRED) {
-		link_init(d->object);
-		deferred_push(d->class->env, d->object);
+	if (deferred(d->class, d->object)) {
+		/* hapax_run_deferred() or hapax_env_destroy() has it */
 	} else if (self->running_deaths || self->running_notes) {
 		link_init(d->object);
 		queue_append(self, d->object);
@@ -386,19 +403,22 @@ void hpx_release(struct hpx_object *o)
 
 /* ---- deferred types ---------------------------------------------------------------------------------------------- */
 
-/* Moves the deferred deaths of `env` to this thread's queue, oldest first: how many. */
-static size_t deferred_take(struct hpx_thread *self, hapax_env *env)
+/* Moves the deferred deaths of `env` to this thread's queue, oldest first: how many. `left`: what the stack is then. */
+static size_t deferred_take(struct hpx_thread *self, hapax_env *env, void *left)
 {
 	hpx_ptr *stack = hpx_env_deferred_deaths(env);
 	struct hpx_object *newest, *oldest = NULL, *next;
 	size_t n = 0;
 
+	/* order: DEATH.DEFER relaxed; only a call from a death that hapax_env_destroy() runs sees it */
+	if (hpx_load_relaxed(stack) == STACK_CLOSED)
+		return 0;
 	if (HPX_BROKEN(DEFERRED_TWICE)) {
 		newest = hpx_load_acquire(stack); /* order: -> DEATH.DEFER acquire */
 		HPX_BROKEN_WINDOW(DEFERRED_TWICE);
 		hpx_store_relaxed(stack, NULL);
 	} else {
-		newest = hpx_exchange_acquire(stack, NULL); /* order: -> DEATH.DEFER acquire */
+		newest = hpx_exchange_acquire(stack, left); /* order: -> DEATH.DEFER acquire */
 	}
 	for (; newest; newest = next, n++) {
 		next = link_get(newest);
@@ -419,7 +439,7 @@ size_t hapax_run_deferred(hapax_env *env)
 
 	env = hpx_env_or_default(env);
 	hpx_enter();
-	while ((n = deferred_take(self, env)) != 0) {
+	while ((n = deferred_take(self, env, NULL)) != 0) {
 		total += n;
 		/* called by a destructor or callback, or by a listener: the loop below us runs them */
 		if (self->running_deaths || self->running_notes)
@@ -427,4 +447,19 @@ size_t hapax_run_deferred(hapax_env *env)
 		run_deaths(self, NULL);
 	}
 	return total;
+}
+
+void hapax_env_destroy(hapax_env *env)
+{
+	struct hpx_thread *self = &hpx_self;
+	int saved = errno;
+
+	if (!env || hpx_env_lasts(env))
+		return;
+	hpx_enter();
+	/* nobody can run them afterwards */
+	if (deferred_take(self, env, STACK_CLOSED) && !self->running_deaths && !self->running_notes)
+		run_deaths(self, NULL);
+	hpx_env_close(env);
+	errno = saved;
 }

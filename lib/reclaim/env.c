@@ -341,12 +341,12 @@ bool hpx_env_exists(hapax_env *env)
 	return at != NULL;
 }
 
-void hapax_env_destroy(hapax_env *env)
+bool hpx_env_lasts(const hapax_env *env) { return env->is_default; }
+
+void hpx_env_close(hapax_env *env)
 {
 	int saved = errno;
 
-	if (!env || env->is_default)
-		return;
 	hpx_thread_ready();
 	hpx_env_begin(env);
 	/* order: ENV.CLOSE -> release; the owner's use before it */

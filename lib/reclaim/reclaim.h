@@ -72,6 +72,8 @@ hapax_env *hpx_env_or_default(hapax_env *env);
 void hpx_env_hold(hapax_env *env); /* a cache, table or class uses it; under no lock */
 void hpx_env_drop(hapax_env *env);
 bool hpx_env_threadless(hapax_env *env); /* HAPAX_ENV_NO_THREAD */
+bool hpx_env_lasts(const hapax_env *env); /* the default one */
+void hpx_env_close(hapax_env *env); /* the last of hapax_env_destroy(); not of the default one */
 bool hpx_env_closed(hapax_env *env); /* hapax_env_destroy() has been called; never true of the default environment */
 uint64_t hpx_env_now(hapax_env *env);
 uint64_t hpx_env_now_coarse(hapax_env *env); /* for statistics: a few milliseconds of grain unless a clock was given */
