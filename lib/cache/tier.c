@@ -470,13 +470,29 @@ void hpx_tier_reweigh(hapax_cache *c, struct hpx_node *n, uint64_t weight)
 	settle_after(c, &b);
 }
 
+bool hpx_tier_hit_exact(hapax_cache *c, struct hpx_node *n, bool *record)
+{
+	struct hpx_tier *t = c->tier;
+	bool listed;
+
+	if (!t->exact || t->expire || t->timed || pthread_mutex_trylock(&t->lock))
+		return false;
+	/* order: NODE.FLAGS, TIER.ARRIVAL relaxed; under the lock. What has arrived comes first */
+	listed = hpx_load_relaxed(&n->flags) & HPX_NODE_LISTED && !t->pending && !hpx_load_relaxed(&t->arrivals);
+	if (listed && n->policy.weight)
+		t->policy->hit(t->state, &n->policy);
+	*record = hpx_tier_unlock(c);
+	return listed;
+}
+
 void hpx_tier_recorded(hapax_cache *c)
 {
 	struct hpx_tier *t = c->tier;
 
 	if (pthread_mutex_trylock(&t->lock))
 		return;
-	hpx_hits_drain(t->hits, t->policy->hit, t->state);
+	if (t->hits)
+		hpx_hits_drain(t->hits, t->policy->hit, t->state);
 	if (hpx_tier_unlock(c))
 		hpx_tier_settle(c);
 }

@@ -181,6 +181,10 @@ void hpx_tier_lapse(hapax_cache *c, struct hpx_node *n, struct hpx_object *o);
 /* Takes out an expired entry that is pinned, if it still is expired; the object is held. Takes the lock. */
 void hpx_node_expire(hapax_cache *c, struct hpx_node *n, struct hpx_object *o);
 
+/* The same in a tier whose hits are not plain: if the lock is free and nothing else is asked of it, an exact policy hears of the
+ * hit here, in the section, which is no longer for it than the policy takes. */
+bool hpx_tier_hit_exact(hapax_cache *c, struct hpx_node *n, bool *record);
+
 /* In a section: is a hit of this entry a plain one? Marks the use. *record: hpx_tier_recorded() is due. */
 static inline __attribute__((always_inline)) bool hpx_tier_hit(hapax_cache *c, void *e, size_t key_size, bool *record)
 {
@@ -188,8 +192,10 @@ static inline __attribute__((always_inline)) bool hpx_tier_hit(hapax_cache *c, v
 	struct hpx_node *n = hpx_node_at(c, e, key_size);
 
 	/* order: NODE.FLAGS relaxed; whatever is done about it is decided again on the slow path */
-	if (HPX_UNLIKELY((hpx_load_relaxed(&n->flags) & (HPX_NODE_RETAINED | HPX_NODE_NEGATIVE)) != t->plain || t->asked))
+	if (HPX_UNLIKELY((hpx_load_relaxed(&n->flags) & (HPX_NODE_RETAINED | HPX_NODE_NEGATIVE)) != t->plain))
 		return false;
+	if (HPX_UNLIKELY(t->asked))
+		return hpx_tier_hit_exact(c, n, record);
 	if (t->touch_max) {
 		/* order: NODE.TOUCH relaxed; a hint for the policy, raised by whoever comes, and lost now and then */
 		uint32_t touched = __atomic_load_n(&n->policy.touched, __ATOMIC_RELAXED);
