@@ -52,7 +52,7 @@
 	X(expire_death) X(expire_death_put) X(expire_remove) X(expire_sweeps) X(expire_settle) X(deadline_settle) \
 	X(lapse_get) X(lapse_get_two) \
 	X(negative_put) X(refresh_look) X(refresh_put) X(refresh_remove) \
-	X(env_end) X(env_end_alone) X(env_end_handle) X(reclaim_two) X(reclaim_look) X(memory_again) \
+	X(env_end) X(env_end_alone) X(env_end_handle) X(env_end_deferred) X(reclaim_two) X(reclaim_look) X(memory_again) \
 	X(memory_again_three) X(memory_handle) X(thread_shares) X(thread_shares_two) X(thread_blocks) \
 	X(env_two) \
 	X(history_table) X(history_table_key) X(history_table_resized) X(history_table_long) \

@@ -57,6 +57,36 @@ SCENARIO(env_end, "env-end", "an environment ends while its last object dies and
 SCENARIO(env_end_alone, "env-end-alone", "the same without the reclaimer", struct envs, last_alone_setup, last_finish, 1,
 	 end_env, release_a, upgrade_drop);
 
+/* What waits for hapax_run_deferred() when its environment ends, and what comes too late for it. */
+static void last_deferred_setup(void *state)
+{
+	struct envs *s = state;
+
+	kit_open(&s->k, HAPAX_ENV_NO_THREAD, 0);
+	if (kit_try_new(&s->k, &kit_deferred_type, 0, 0, &s->a) || kit_try_new(&s->k, &kit_deferred_type, 1, 0, &s->b))
+		model_fail("hapax_new failed");
+	s->weak = kit_weak(s->a);
+}
+
+static void release_both(void *state)
+{
+	struct envs *s = state;
+
+	hapax_release(s->a);
+	hapax_release(s->b);
+}
+
+static void last_deferred_finish(void *state)
+{
+	struct envs *s = state;
+
+	MODEL_CHECK(s->k.destroyed == 2, "%u destructors ran", s->k.destroyed);
+	hapax_testing_drain(NULL);
+}
+
+SCENARIO(env_end_deferred, "env-end-deferred", "an environment ends while objects of a deferred type die", struct envs,
+	 last_deferred_setup, last_deferred_finish, 1, end_env, release_both, upgrade_drop);
+
 static void end_release(void *state)
 {
 	end_env(state);
