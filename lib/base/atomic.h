@@ -71,4 +71,14 @@ typedef HPX_ATOMIC(int) hpx_int;
 #define HPX_CONTAINER_OF(p, type, member) ((type *)(void *)((char *)(p) - offsetof(type, member)))
 #define HPX_CACHE_LINE 64
 
+/* In a loop that waits for another thread for a moment. */
+static inline void hpx_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield" ::: "memory");
+#endif
+}
+
 #endif

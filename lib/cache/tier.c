@@ -475,8 +475,13 @@ bool hpx_tier_hit_exact(hapax_cache *c, struct hpx_node *n, bool *record)
 	struct hpx_tier *t = c->tier;
 	bool listed;
 
-	if (!t->exact || t->expire || t->timed || pthread_mutex_trylock(&t->lock))
+	if (!t->exact || t->expire || t->timed)
 		return false;
+	for (unsigned tries = 0; pthread_mutex_trylock(&t->lock); tries++) {
+		if (tries == HPX_EXACT_TRIES)
+			return false;
+		hpx_pause();
+	}
 	/* order: NODE.FLAGS, TIER.ARRIVAL relaxed; under the lock. What has arrived comes first */
 	listed = hpx_load_relaxed(&n->flags) & HPX_NODE_LISTED && !t->pending && !hpx_load_relaxed(&t->arrivals);
 	if (listed && n->policy.weight)

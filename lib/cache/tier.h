@@ -25,6 +25,12 @@
  * the keys, hits fall from 44 to 31 %; with it they stay as on one thread. */
 #define HPX_ARRIVALS_FEW 8
 #define HPX_ARRIVALS_YIELDS 1000
+/* So often a hit of an exact policy tries for the lock where it is, before it looks its key up again to wait for it. */
+#ifdef HPX_MODEL
+#define HPX_EXACT_TRIES 1
+#else
+#define HPX_EXACT_TRIES 60
+#endif
 #define HPX_NEVER UINT64_MAX
 #define HPX_TIER_BATCH 32 /* references dropped per hold of the lock */
 
