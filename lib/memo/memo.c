@@ -460,16 +460,22 @@ int hapax_memo_find(hapax_memo *memo, void *owner, const hapax_arg *args, size_t
 int hapax_memo_forget(hapax_memo *memo, void *owner, const hapax_arg *args, size_t n)
 {
 	struct hpx_args encoded;
+	hapax_env *env;
+	bool none;
 	int rc;
 
 	if (!memo)
 		return HAPAX_ENULL;
+	env = memo->env;
 	rc = encode_present(memo, owner, args, n, &encoded);
 	if (rc)
 		return rc;
+	none = memo->none;
+	hpx_env_hold(env); /* the destructor of the result may end the memo */
 	rc = hapax_cache_remove(memo->cache, encoded.key); /* also what is being computed for a memo that keeps nothing */
-	hpx_args_done(&encoded, memo->env);
-	return memo->none && !rc ? HAPAX_MISS : rc;
+	hpx_args_done(&encoded, env);
+	hpx_env_drop(env);
+	return none && !rc ? HAPAX_MISS : rc;
 }
 
 /* ---- info and clear ---------------------------------------------------------------------------------------------- */
