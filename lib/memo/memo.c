@@ -441,6 +441,7 @@ static int encode_present(hapax_memo *memo, void *owner, const hapax_arg *args, 
 int hapax_memo_find(hapax_memo *memo, void *owner, const hapax_arg *args, size_t n, void **out)
 {
 	struct hpx_args encoded;
+	hapax_env *env;
 	int rc;
 	HPX_TAKES_FOR_CALLER;
 
@@ -449,11 +450,14 @@ int hapax_memo_find(hapax_memo *memo, void *owner, const hapax_arg *args, size_t
 	*out = NULL;
 	if (!memo)
 		return HAPAX_ENULL;
+	env = memo->env;
 	rc = encode_present(memo, owner, args, n, &encoded);
 	if (rc)
 		return rc;
+	hpx_env_hold(env); /* what was looked at may have died meanwhile, and end the memo */
 	rc = memo->none ? HAPAX_MISS : hapax_cache_get_quietly(memo->cache, encoded.key, out);
-	hpx_args_done(&encoded, memo->env);
+	hpx_args_done(&encoded, env);
+	hpx_env_drop(env);
 	return rc;
 }
 
