@@ -51,7 +51,17 @@ fuzz() { # target
 		return 1
 	fi
 }
+running=0
 for name in "${targets[@]}"; do
-	fuzz "$name" || status=1
+	if [ $running -ge "$jobs" ]; then
+		wait -n || status=1
+		running=$((running - 1))
+	fi
+	fuzz "$name" &
+	running=$((running + 1))
+done
+while [ $running -gt 0 ]; do
+	wait -n || status=1
+	running=$((running - 1))
 done
 exit $status

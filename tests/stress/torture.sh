@@ -4,7 +4,7 @@
 # every oracle of them lied to, which has to fail the run.
 set -u
 program=$1
-seconds=${2:-2}
+seconds=${2:-1}
 folder=$(mktemp -d) || exit 1
 trap 'rm -rf "$folder"' EXIT
 
