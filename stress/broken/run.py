@@ -7,7 +7,8 @@ something that judges it. stress/broken/switches.h lists the faults and names th
 must fail within 20 seeds. Without a fault every lane must pass. A lane that cannot fail proves nothing.
 
     run.py                      everything; writes docs/canaries.md
-    run.py --fast               what CI runs: for each fault the first quick lane that answers for it
+    run.py --fast               what CI runs: for each fault the first quick lane that answers for it, of the oracle and the
+                                model (two builds) if there is one
     run.py --lanes tsan,asan --faults STAMP_EARLY --seeds 50
 Exit status: 0 all as it should be, 1 something was missed or a control failed, 2 usage, 77 nothing to run it with.
 """
@@ -253,7 +254,8 @@ def plan(faults, lanes, fast, answering_only):
     for fault in faults:
         answering = [lanes[name] for name in fault.lanes if name in lanes]
         if fast:
-            answering = [lane for lane in answering if lane.quick][:1]
+            quick = [lane for lane in answering if lane.quick]
+            answering = sorted(quick, key=lambda lane: lane.name != "oracle" and not isinstance(lane, ModelLane))[:1]
         for lane in answering:
             yield lane, fault, lane.seeds or SEEDS, True
         for lane in [] if fast or answering_only else lanes.values():
