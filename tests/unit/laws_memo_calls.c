@@ -1,17 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Laws of memos: calls from inside everything, waiting, threads that vanish, failures, memory, ends in any order. */
-#include "unit/witness.h"
+#include "unit/witness_memo.h"
 
 #include <limits.h>
-
-static hapax_memo_info info_of(hapax_memo *memo, void *owner)
-{
-	hapax_memo_info info = {.size = sizeof(info)};
-
-	CHECK_EQ(hapax_memo_info_get(memo, owner, &info), HAPAX_OK);
-	CHECK(info.entries + info.failed <= info.computed && info.computed <= info.misses && info.waits <= info.misses);
-	return info;
-}
 
 static int plain(void *result, void *owner, const hapax_arg *args, size_t n, void *ctx, hapax_load_error *error)
 {
@@ -22,46 +13,7 @@ static int plain(void *result, void *owner, const hapax_arg *args, size_t n, voi
 	return HAPAX_LOAD_OK;
 }
 
-static hapax_memo *memo_of(hapax_memo_options o, hapax_env *env)
-{
-	hapax_memo *memo = NULL;
-
-	o.size = sizeof(o);
-	o.env = env;
-	if (!o.type)
-		o.type = &witness_type;
-	if (!o.compute && !o.make)
-		o.compute = plain;
-	CHECK_EQ(hapax_memo_create(&memo, &o), HAPAX_OK);
-	return memo;
-}
-
-static int call(hapax_memo *memo, void *owner, int64_t argument, struct witness **out)
-{
-	void *object = &object;
-	int rc = hapax_memo_call(memo, owner, HAPAX_ARGS(hapax_arg_int(argument)), &object);
-
-	CHECK((rc == HAPAX_OK) == (object != NULL));
-	*out = object;
-	return rc;
-}
-
-static struct witness *ask(hapax_memo *memo, void *owner, int64_t argument)
-{
-	struct witness *w;
-
-	CHECK_EQ(call(memo, owner, argument, &w), HAPAX_OK);
-	return w;
-}
-
-static bool there(hapax_memo *memo, void *owner, int64_t argument)
-{
-	void *out = NULL;
-	int rc = hapax_memo_find(memo, owner, HAPAX_ARGS(hapax_arg_int(argument)), &out);
-
-	hapax_release(out);
-	return rc == HAPAX_OK;
-}
+static hapax_memo *memo_of(hapax_memo_options o, hapax_env *env) { return memo_made(o, env, plain); }
 
 /* ---- results that are owners --------------------------------------------------------------------------------------- */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Laws of memos and their owners: deaths, calls from inside, exact order with results in use, counts, arguments. */
-#include "unit/witness.h"
+#include "unit/witness_memo.h"
 
 #include <limits.h>
 #include <math.h>
@@ -11,15 +11,6 @@ static void memo_sound(hapax_memo *memo)
 
 	if (hapax_testing_check_memo(memo, message, sizeof(message)))
 		TEST_FAIL("%s", message);
-}
-
-static hapax_memo_info info_of(hapax_memo *memo, void *owner)
-{
-	hapax_memo_info info = {.size = sizeof(info)};
-
-	CHECK_EQ(hapax_memo_info_get(memo, owner, &info), HAPAX_OK);
-	CHECK(info.entries + info.failed <= info.computed && info.computed <= info.misses && info.waits <= info.misses);
-	return info;
 }
 
 static unsigned computed;
@@ -35,37 +26,7 @@ static int of_argument(void *result, void *owner, const hapax_arg *args, size_t 
 	return HAPAX_LOAD_OK;
 }
 
-static hapax_memo *memo_of(hapax_memo_options o, hapax_env *env)
-{
-	hapax_memo *memo = NULL;
-
-	o.size = sizeof(o);
-	o.env = env;
-	if (!o.type)
-		o.type = &witness_type;
-	if (!o.compute && !o.make)
-		o.compute = of_argument;
-	CHECK_EQ(hapax_memo_create(&memo, &o), HAPAX_OK);
-	return memo;
-}
-
-static struct witness *ask(hapax_memo *memo, void *owner, int64_t argument)
-{
-	void *out = NULL;
-
-	CHECK_EQ(hapax_memo_call(memo, owner, HAPAX_ARGS(hapax_arg_int(argument)), &out), HAPAX_OK);
-	return out;
-}
-
-static bool there(hapax_memo *memo, void *owner, int64_t argument)
-{
-	void *out = &out;
-	int rc = hapax_memo_find(memo, owner, HAPAX_ARGS(hapax_arg_int(argument)), &out);
-
-	CHECK(rc == HAPAX_OK || (rc == HAPAX_MISS && !out));
-	hapax_release(out);
-	return rc == HAPAX_OK;
-}
+static hapax_memo *memo_of(hapax_memo_options o, hapax_env *env) { return memo_made(o, env, of_argument); }
 
 /* ---- exactly the least recently used, while some results are in use --------------------------------------------------- */
 
