@@ -37,7 +37,7 @@ static inline bool there(hapax_memo *memo, void *owner, int64_t argument)
 	void *out = &out;
 	int rc = hapax_memo_find(memo, owner, HAPAX_ARGS(hapax_arg_int(argument)), &out);
 
-	CHECK(rc == HAPAX_OK || (rc == HAPAX_MISS && !out));
+	CHECK((rc == HAPAX_OK) == (out != NULL)); /* HAPAX_ECLOSED, HAPAX_EDEAD, too */
 	hapax_release(out);
 	return rc == HAPAX_OK;
 }
