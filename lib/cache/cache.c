@@ -22,7 +22,6 @@
 #include "object/leak.h"
 
 _Static_assert(HPX_FLIGHT_LOADING == HPX_W_LOADING && HPX_FLIGHT_WAITED == HPX_W_WAITED, "one word, two layers");
-_Static_assert(HPX_CACHE_COUNTERS <= HPX_COUNTERS_MAX, "counters");
 
 /* All caches, for the child of a fork: changed under the lock, one pointer store at a time. */
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -337,7 +336,6 @@ static void empty_once(hapax_cache *c)
 static void cache_free(struct hpx_deferred *d)
 {
 	hapax_cache *c = HPX_CONTAINER_OF(d, hapax_cache, deferred);
-
 	const struct hpx_client *client = c->client;
 
 	hpx_table_drop(c->table);

@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Laws of the family together with the rest: validity, exclusive caches, environments, bounds on garbage, forks, scopes. */
-#include "unit/witness.h"
+#include "unit/witness_memo.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
-
-static hapax_memo_info info_of(hapax_memo *memo, void *owner)
-{
-	hapax_memo_info info = {.size = sizeof(info)};
-
-	CHECK_EQ(hapax_memo_info_get(memo, owner, &info), HAPAX_OK);
-	return info;
-}
 
 static struct {
 	hapax_env *env;
@@ -35,27 +27,7 @@ static int plain(void *result, void *owner, const hapax_arg *args, size_t n, voi
 	return HAPAX_LOAD_OK;
 }
 
-static hapax_memo *memo_of(hapax_memo_options o, hapax_env *env)
-{
-	hapax_memo *memo = NULL;
-
-	o.size = sizeof(o);
-	o.env = env;
-	if (!o.type)
-		o.type = &witness_type;
-	if (!o.compute)
-		o.compute = plain;
-	CHECK_EQ(hapax_memo_create(&memo, &o), HAPAX_OK);
-	return memo;
-}
-
-static struct witness *ask(hapax_memo *memo, void *owner, int64_t argument)
-{
-	void *out = NULL;
-
-	CHECK_EQ(hapax_memo_call(memo, owner, HAPAX_ARGS(hapax_arg_int(argument)), &out), HAPAX_OK);
-	return out;
-}
+static hapax_memo *memo_of(hapax_memo_options o, hapax_env *env) { return memo_made(o, env, plain); }
 
 static int note_run(void *ctx) { return note(*(char *)ctx), 0; }
 

@@ -3,26 +3,7 @@
 #include <sched.h>
 
 #include "unit/removals.h"
-
-static struct test_event dead, may_be_told;
-static __thread bool stops_when_dead;
-
-static void stop_when_dead(const char *name, void *ctx)
-{
-	(void)ctx;
-	if (!stops_when_dead || strcmp(name, "death.dead"))
-		return;
-	stops_when_dead = false;
-	test_event_set(&dead);
-	test_event_wait(&may_be_told);
-}
-
-static void *release_and_stop(void *object)
-{
-	stops_when_dead = true;
-	hapax_release(object);
-	return NULL;
-}
+#include "unit/stopped_death.h"
 
 static void *destroy(void *cache)
 {
@@ -70,16 +51,12 @@ static void put_over_dying(bool silent, int64_t bound, enum how how, bool ends_f
 	struct item *a, *b;
 	pthread_t thread, end = {0};
 
-	test_event_init(&dead);
-	test_event_init(&may_be_told);
 	tier_begin(&t, PUT, test_env(), (hapax_cache_options){.max_entries = bound});
 	a = item_new(t.env, 1);
 	CHECK_EQ(hapax_cache_put(t.cache, HAPAX_STR("k"), a), HAPAX_OK);
 	if (bound) /* the cache lets go of it */
 		CHECK_EQ(hapax_cache_set_bound(t.cache, HAPAX_ZERO), HAPAX_OK);
-	hapax_testing_set_stop(stop_when_dead, NULL);
-	thread = test_thread(release_and_stop, a);
-	test_event_wait(&dead);
+	thread = release_stopped(a);
 	b = over(&t, how, HAPAX_STR("k"));
 	CHECK_EQ(hapax_cache_contains(t.cache, HAPAX_STR("k")), 1);
 	if (silent && !bound) {

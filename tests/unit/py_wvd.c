@@ -3,6 +3,7 @@
  * The weak-value table (PY-WVD).
  */
 #include "unit/item.h"
+#include "unit/stopped_death.h"
 
 /* Gets with an owned reference: the object or NULL. */
 static struct item *table_get(hapax_table *table, hapax_key key)
@@ -653,26 +654,6 @@ TEST(PY_WVD_17_tables_may_go_before_their_values)
 }
 
 /* The environment's hold goes first, then the table's, then the objects'. */
-static struct test_event dead = TEST_EVENT_INIT, may_be_told = TEST_EVENT_INIT;
-static __thread bool stops_when_dead;
-
-static void stop_when_dead(const char *name, void *ctx)
-{
-	(void)ctx;
-	if (!stops_when_dead || strcmp(name, "death.dead"))
-		return;
-	stops_when_dead = false;
-	test_event_set(&dead);
-	test_event_wait(&may_be_told);
-}
-
-static void *release_and_stop(void *item)
-{
-	stops_when_dead = true;
-	hapax_release(item);
-	return NULL;
-}
-
 /* A dead entry was put over before its death was told; then the table goes. The death finds that it has nothing to do with it
  * (it went on to the freed table). */
 TEST(PY_WVD_17_destroyed_before_the_death_of_what_was_put_over_is_told)
@@ -684,9 +665,7 @@ TEST(PY_WVD_17_destroyed_before_the_death_of_what_was_put_over_is_told)
 	int key = 1;
 
 	table_put(table, HAPAX_KEY_OF(key), a);
-	hapax_testing_set_stop(stop_when_dead, NULL);
-	thread = test_thread(release_and_stop, a);
-	test_event_wait(&dead);
+	thread = release_stopped(a);
 	table_put(table, HAPAX_KEY_OF(key), b);
 	CHECK_PTR(table_peek(table, HAPAX_KEY_OF(key)), b);
 	table_check(table, 1);
