@@ -96,6 +96,8 @@ static inline __attribute__((always_inline)) int find_in(hapax_cache *c, const h
 	if (HPX_UNLIKELY(!o)) {
 		if (undone)
 			hpx_cache_release(c, undone);
+		if (managed && record) /* the lock was had, and something left to do, though this was no plain hit */
+			tell_policy(c);
 		return managed ? HPX_TIER_ATTEND : HAPAX_MISS;
 	}
 	if (HPX_UNLIKELY(first))

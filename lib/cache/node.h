@@ -23,7 +23,8 @@
  * `pins`, one for the table (given up by who claimed it, when it is through) and one per thread that looks at it
  * outside a section; the last one finishes the record. Memory goes a grace period after that in both cases.
  *
- * The tier's lock is waited for outside read sections only (a hit tries for it in one), nothing blocks under it, no user code but the policy's runs under it.
+ * The tier's lock is waited for outside read sections only (a hit tries for it in one), nothing blocks under it, no user code
+ * but the policy's runs under it.
  */
 #ifndef HPX_CACHE_NODE_H
 #define HPX_CACHE_NODE_H
