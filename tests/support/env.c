@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* support/env.c - the counting and failing allocator; environments that must give everything back. */
+#include "support/heap.h"
 #include "support/support.h"
 
 /* In front of each block: what alloc() was asked for, so that free() can be held to it. */
@@ -27,7 +28,9 @@ static void *counting_alloc(size_t size, size_t align, void *ctx)
 	room = (sizeof(struct prefix) + align - 1) & ~(align - 1);
 	if (size > SIZE_MAX - room - align)
 		return NULL;
+	test_heap_enter();
 	base = aligned_alloc(align, (room + size + align - 1) & ~(align - 1));
+	test_heap_leave();
 	if (!base)
 		return NULL;
 	memset(base, 0xa5, room + size); /* nobody may rely on zeros */
@@ -53,7 +56,9 @@ static void counting_free(void *block, size_t size, size_t align, void *ctx)
 	CHECK_EQ(prefix->size, size);
 	CHECK_EQ(prefix->align, align);
 	prefix->magic = 0;
+	test_heap_enter();
 	free((char *)block - room);
+	test_heap_leave();
 	__atomic_sub_fetch(&a->live_blocks, 1, __ATOMIC_RELAXED);
 	/* last: who then reads 0 (test_allocator_live) may free the allocator itself */
 	__atomic_sub_fetch(&a->live_bytes, size, __ATOMIC_RELEASE);
