@@ -2,7 +2,7 @@
 # hapax-stress: the demo, torture and benchmarks in one program. Peers it measures against are optional.
 file(GLOB_RECURSE HAPAX_STRESS_SOURCES CONFIGURE_DEPENDS
 	${PROJECT_SOURCE_DIR}/stress/*.c ${PROJECT_SOURCE_DIR}/stress/*.cpp)
-list(FILTER HAPAX_STRESS_SOURCES EXCLUDE REGEX "/stress/model/") # another kind of build
+list(FILTER HAPAX_STRESS_SOURCES EXCLUDE REGEX "/stress/(model|lines)/") # other kinds of build
 if(NOT HAPAX_STRESS_SOURCES)
 	return()
 endif()
