@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "compete.hpp"
+
+namespace bench {
+
+void compete(const settings &s, const char *workload, const char *key, size_t n, unsigned threads,
+	     const std::vector<contender> &contenders, const char *unit)
+{
+	std::vector<std::vector<sample>> samples(contenders.size());
+
+	for (unsigned round = 0; round < s.rounds; round++)
+		for (size_t k = 0; k < contenders.size(); k++) {
+			size_t turn = (k + round) % contenders.size();
+			samples[turn].push_back(contenders[turn].run(threads, s.seed + round));
+		}
+	double first = 0;
+	for (size_t k = 0; k < contenders.size(); k++) {
+		row r = make_row(workload, contenders[k].name, key, n, threads, samples[k], unit);
+		if (k == 0)
+			first = r.value();
+		report(r, r.value() > 0 ? first / r.value() : 0);
+	}
+}
+
+} // namespace bench

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bench/compete.hpp - contenders and their interleaving.
+ *
+ * Absolute figures of a shared machine do not repeat; ratios within one call do. So the contenders of a row take turns,
+ * settings::rounds times, each time another one first, and what is printed is the median of a contender's rounds.
+ */
+#ifndef HAPAX_BENCH_COMPETE_HPP
+#define HAPAX_BENCH_COMPETE_HPP
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "options.hpp"
+#include "rows.hpp"
+
+namespace bench {
+
+/* One subject of one row: its name and how to run it once. It lives (populated, a child process at the other end of a
+ * pipe) until the last copy of `run` is gone, and may not work between its runs. */
+struct contender {
+	std::string name;
+	std::function<sample(unsigned threads, uint64_t seed)> run;
+};
+
+/* All rounds of one row for each contender; reports the rows. The first contender is whom the others are compared with. */
+void compete(const settings &s, const char *workload, const char *key, size_t n, unsigned threads,
+	     const std::vector<contender> &contenders, const char *unit = "Mops/s");
+
+} // namespace bench
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* bench/options.hpp - what the command line asks for. */
+#ifndef HAPAX_BENCH_OPTIONS_HPP
+#define HAPAX_BENCH_OPTIONS_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace bench {
+
+enum class mode { quick, standard, full };
+
+struct settings {
+	bench::mode mode = bench::mode::standard;
+	std::vector<unsigned> threads{1, 2, 8};
+	std::vector<std::string> workloads{};          /* empty: all */
+	std::vector<size_t> sizes{1000, 100000, 1000000}; /* w1 with 8-byte keys */
+	std::vector<size_t> string_sizes{100000, 1000000}; /* w1 with 24-byte keys */
+	double seconds = 0.3;                          /* of one round */
+	unsigned rounds = 7;
+	uint64_t seed = 1;
+	const char *json = nullptr;
+
+	bool quick() const { return mode == bench::mode::quick; }
+	bool full() const { return mode == bench::mode::full; }
+	const char *mode_name() const;
+	bool wants(const char *workload) const;
+};
+
+/* Ends the program when it cannot make sense of its arguments, and after --help and --list. */
+settings parse(int argc, char **argv);
+
+} // namespace bench
+
+#endif
