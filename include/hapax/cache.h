@@ -137,7 +137,8 @@ enum {
 	/* A new instance is not created before the destructor of the old one has returned (G9). While the old one is still
 	 * held after a removal, get and put wait up to their deadline and then fail with HAPAX_EBUSY. */
 	HAPAX_CACHE_EXCLUSIVE = 1u << 0,
-	HAPAX_CACHE_NO_STATS = 1u << 1 /* keep no statistics; they read as zero */
+	HAPAX_CACHE_NO_STATS = 1u << 1, /* keep no statistics; they read as zero */
+	HAPAX_CACHE_NO_PROMOTION = 1u << 2 /* the last release kills, however hot an object is (hapax/object.h) */
 };
 
 typedef struct hapax_cache_options {

@@ -9,6 +9,13 @@
  * returns: weak references read dead and table entries read absent (at once, everywhere); death callbacks, newest
  * first; the destructor; memory, after a grace period. Deaths caused by a death are queued, not recursive. Callbacks
  * and destructors run without any lock or read section of hapax's and may call anything.
+ *
+ * Promotion. An object that several threads get and release all the time through a cache that holds it itself (a bound or a
+ * retain option), or whose type may linger, is counted by each thread for itself while that lasts, without a shared write.
+ * It is counted in one place again, a grace period after the cache has let go of it (eviction, removal, the cache's end), or
+ * some ticks of 10 ms after it was used much. If nobody holds it any more by then, its death runs on a thread of the library's,
+ * or in hapax_reclaim(), hapax_cache_maintain() or hapax_cache_destroy(), instead of in the last release. Not in exclusive
+ * caches, nor with HAPAX_CACHE_NO_PROMOTION, nor in an environment without the reclaimer thread.
  */
 #ifndef HAPAX_OBJECT_H
 #define HAPAX_OBJECT_H
@@ -21,7 +28,13 @@ HAPAX_BEGIN_DECLS
 
 enum {
 	HAPAX_TYPE_NOT_WEAK = 1u << 0, /* no weak references, no tables: HAPAX_ENOTWEAK instead */
-	HAPAX_TYPE_DEFERRED = 1u << 1  /* deaths run in hapax_run_deferred() or hapax_env_destroy(), not in the last release */
+	HAPAX_TYPE_DEFERRED = 1u << 1, /* deaths run in hapax_run_deferred() or hapax_env_destroy(), not in the last release */
+	/* May be promoted (below) also where no cache holds it: it may then die some ticks of 10 ms after its last release, and is
+	 * found until then. */
+	HAPAX_TYPE_MAY_LINGER = 1u << 2,
+	/* May be borrowed (hapax_cache_borrow): its contents stay as they are until all borrows are over that its death may have
+	 * overtaken. A destructor, and death callbacks, run after that, on a thread of the library's or in hapax_reclaim(). */
+	HAPAX_TYPE_BORROW = 1u << 3
 };
 
 /*
@@ -55,7 +68,7 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_new(hapax_env *env, const hapax_type *type,
 /*
  * Takes one more reference to an object that the caller holds. Thread: any. Section: either. Blocks: no. Order: none.
  * Fails: HAPAX_ENULL; HAPAX_EDEAD for an object whose death has begun (debug builds abort and name it);
- * HAPAX_EOVERFLOW beyond 2^46 references. An error takes nothing.
+ * HAPAX_EOVERFLOW beyond 2^36 references. An error takes nothing.
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_retain(void *object);
 

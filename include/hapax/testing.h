@@ -59,6 +59,12 @@ HAPAX_API void hapax_testing_set_stop(void (*hook)(const char *name, void *ctx),
 HAPAX_API void hapax_testing_set_strong(void *object, uint64_t count);
 HAPAX_API void hapax_testing_set_weak(void *object, uint64_t count);
 
+/* Promotes a held object as contention would (false: it is already, or no slot is free); whether it is promoted; the
+ * reclaimer's look at what has cooled. */
+HAPAX_API bool hapax_testing_promote(void *object);
+HAPAX_API bool hapax_testing_promoted(const void *object);
+HAPAX_API void hapax_testing_tick(void);
+
 /* Runs on misuse (double release, retain of a dead object) instead of abort() in debug builds. */
 HAPAX_API void hapax_testing_set_misuse(void (*hook)(const char *message, void *ctx), void *ctx);
 

@@ -19,6 +19,7 @@
 #include "cache/request.h"
 #include "cache/tier.h"
 #include "cache/worker.h"
+#include "object/hot.h"
 #include "object/leak.h"
 
 _Static_assert(HPX_FLIGHT_LOADING == HPX_W_LOADING && HPX_FLIGHT_WAITED == HPX_W_WAITED, "one word, two layers");
@@ -121,7 +122,7 @@ static int check_options(const hapax_cache_options *o)
 {
 	int rc;
 
-	if (o->flags & ~(unsigned)(HAPAX_CACHE_EXCLUSIVE | HAPAX_CACHE_NO_STATS))
+	if (o->flags & ~(unsigned)(HAPAX_CACHE_EXCLUSIVE | HAPAX_CACHE_NO_STATS | HAPAX_CACHE_NO_PROMOTION))
 		return HAPAX_EFLAGS;
 	if (!!o->load + !!o->make + !!o->start > 1 || (o->load && !o->type))
 		return HAPAX_EOPTION;
@@ -216,6 +217,9 @@ int hpx_cache_create(hapax_cache **out, const hapax_cache_options *options, cons
 		.env = env, .keys = options->keys, .capacity = options->capacity, .keep = c->exclusive};
 	rc = hpx_tier_create(&c->tier, env, options);
 	c->client = client;
+	c->lingers = c->type && c->type->flags & HAPAX_TYPE_MAY_LINGER;
+	c->promotes = ((c->tier && c->tier->retains) || c->lingers) && !c->exclusive && !hpx_env_threadless(env) &&
+		      !(options->flags & HAPAX_CACHE_NO_PROMOTION);
 	config.front = c->tier ? HPX_NODE_BYTES : 0;
 	if (hpx_has_rooms(c)) {
 		config.front += HPX_ROOMED_BYTES;
@@ -248,15 +252,14 @@ int hpx_cache_create(hapax_cache **out, const hapax_cache_options *options, cons
 
 static void report(hapax_cache *c, const hapax_key *key, struct hpx_object *o)
 {
-	/* order: OBJECT.COUNT relaxed; a hint, less the reference we hold */
-	uint64_t count = hpx_load_relaxed(&o->count);
+	uint64_t count = hpx_refs(o) - 1; /* a hint, less the reference we hold */
 	const hapax_type *type = hpx_class_of(o)->type;
 	const char *name = type->name ? type->name : "object";
-	bool inherited = count & HPX_INHERITED;
+	/* order: OBJECT.FLAG relaxed; set at a fork */
+	bool inherited = hpx_load_relaxed(&o->count) & HPX_INHERITED;
 	char text[HPX_KEY_TEXT], sites[256];
 	bool cut;
 
-	count = (count >> 16) - 1;
 	if (!count)
 		return; /* its last user has gone meanwhile: it dies with our release */
 	if (c->leak) {
@@ -455,6 +458,12 @@ void hpx_cache_release(hapax_cache *c, struct hpx_object *o)
 	hpx_release(o);
 }
 
+void hpx_cache_release_hold(hapax_cache *c, struct hpx_object *o)
+{
+	HPX_CACHE_FRAME(c, NULL);
+	hpx_release_hold(o);
+}
+
 static void raise_state(hapax_cache *c, uint32_t to)
 {
 	uint32_t state = hpx_cache_state(c);
@@ -505,6 +514,7 @@ void hapax_cache_destroy(hapax_cache *cache)
 		return;
 	}
 	hpx_synchronize(); /* hits, and whoever was about to come in */
+	hpx_hot_settle();  /* nothing is promoted any more: deaths are here, counts in reports are exact */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* half a destroy would be none */
 	do {
 		seen = hpx_event_value(&cache->event);

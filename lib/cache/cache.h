@@ -97,6 +97,8 @@ struct hapax_cache {
 	hpx_u32 state; /* enum hpx_cache_state, only ever upwards */
 	bool stats;
 	bool exclusive;
+	bool promotes;         /* hits look out for other threads: objects may be promoted (object/hot.h) */
+	bool lingers;          /* also those that the cache does not hold */
 	struct hpx_counters counters;
 
 	hpx_u64 calls; /* slow calls in progress, and one for the caller's handle */
@@ -165,6 +167,8 @@ void hpx_cache_stay_end(struct hpx_stay *stay);
 
 /* Gives back a reference; deaths that it causes run as user code of this cache. Outside sections. */
 void hpx_cache_release(hapax_cache *c, struct hpx_object *o);
+/* The one that a cache retained the object by: it is not to be hot on its account any more. */
+void hpx_cache_release_hold(hapax_cache *c, struct hpx_object *o);
 
 /* change.c: sets GONE, in a section: the word before. In an exclusive cache the entry stays until its object is gone. */
 uint64_t hpx_cache_claim(hapax_cache *c, void *e);

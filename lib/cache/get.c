@@ -10,6 +10,7 @@
 #include "cache/load.h"
 #include "cache/request.h"
 #include "cache/tier.h"
+#include "object/hot.h"
 #include "table/lookup.h"
 
 /* Entries beyond their home's first line, and those whose object has just died: the lookup that decides. */
@@ -49,13 +50,33 @@ __attribute__((noinline)) static bool hidden(hapax_cache *c, void *e, struct hpx
 	return hpx_node_hidden(c, hpx_node_of(c, e), o);
 }
 
+/* In a section: is the entry one whose object may be promoted? Asked before and after it is. */
+static bool stays(void *cache, void *e)
+{
+	hapax_cache *c = cache;
+	uint32_t flags;
+
+	/* order: HOT.STAYS acquire; whoever lets go of it has said so before its release, which is before our promotion, or after */
+	if (!c->tier)
+		return !(hpx_load_acquire(hpx_word(e)) & HPX_W_GONE);
+	flags = hpx_load_acquire(&hpx_node_of(c, e)->flags);
+	return !(flags & (HPX_NODE_LEFT | HPX_NODE_NEGATIVE)) && (c->lingers || flags & HPX_NODE_RETAINED);
+}
+
+/* In a section: this thread met another one at the object's count, or has no cells for one that is promoted. */
+__attribute__((noinline, cold)) static unsigned met(hapax_cache *c, void *e, struct hpx_object *o, unsigned saw)
+{
+	return c->promotes ? hpx_hot_met(o, saw, stays, c, e) : 0;
+}
+
 /*
  * Present, and its hit a plain one: 0 and the object. Otherwise HAPAX_MISS, with the hash, or an error. HPX_TIER_ATTEND: a
  * managed cache has to look closer.
  */
 static inline __attribute__((always_inline)) int find_in(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted,
-							 bool managed, bool roomed, void **out)
+							 bool managed, bool roomed, bool promotes, void **out)
 {
+	unsigned saw = 0;
 	struct hpx_object *o = NULL, *undone = NULL;
 	bool far = false, first = false, record = false;
 	void *e, *other;
@@ -78,7 +99,7 @@ static inline __attribute__((always_inline)) int find_in(hapax_cache *c, const h
 		o = hpx_entry_object(e, hpx_load_acquire(hpx_word(e)));
 		if (HPX_BROKEN(USE_AFTER_UNLOCK))
 			hpx_read_unlock(), hpx_read_lock();
-		if (HPX_UNLIKELY(!o || !hpx_take(o)))
+		if (HPX_UNLIKELY(!o || !(promotes ? hpx_take_hot(o, &saw) : hpx_take(o))))
 			o = find_dead(c, key, *hash, &other), e = other;
 	} else if (far) {
 		o = find_far(c, key, *hash, &other), e = other;
@@ -88,6 +109,8 @@ static inline __attribute__((always_inline)) int find_in(hapax_cache *c, const h
 	if (roomed && o)
 		/* order: ROOM.COUNT release; as in hpx_room_count() */
 		hpx_add_release(&((struct hpx_room_head *)hpx_roomed_of(hpx_node_at(c, e, key->size))->room)->hits, 1);
+	if (promotes && HPX_UNLIKELY(saw) && o)
+		saw = met(c, e, o, saw);
 	if (HPX_LIKELY(o != NULL) && counted && c->stats) {
 		first = !hpx_counters_ready(&c->counters);
 		hpx_count(&c->counters, HPX_CACHE_HITS, 1);
@@ -100,6 +123,8 @@ static inline __attribute__((always_inline)) int find_in(hapax_cache *c, const h
 			tell_policy(c);
 		return managed ? HPX_TIER_ATTEND : HAPAX_MISS;
 	}
+	if (promotes && HPX_UNLIKELY(saw))
+		hpx_hot_attend(c->env);
 	if (HPX_UNLIKELY(first))
 		first_hit(c);
 	if (HPX_UNLIKELY(record))
@@ -111,24 +136,32 @@ static inline __attribute__((always_inline)) int find_in(hapax_cache *c, const h
 /* Apart, so that a cache that nothing is asked of has its hits short. */
 __attribute__((noinline)) static int find_managed(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted, void **out)
 {
-	return find_in(c, key, hash, counted, true, false, out);
+	return find_in(c, key, hash, counted, true, false, true, out);
+}
+
+/* The same for one whose objects may linger. */
+__attribute__((noinline)) static int find_lingering(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted, void **out)
+{
+	return find_in(c, key, hash, counted, false, false, true, out);
 }
 
 static inline __attribute__((always_inline)) int find(hapax_cache *c, const hapax_key *key, uint64_t *hash, bool counted, void **out)
 {
 	if (HPX_UNLIKELY(c->tier != NULL))
 		return find_managed(c, key, hash, counted, out);
-	return find_in(c, key, hash, counted, false, false, out);
+	if (HPX_UNLIKELY(c->promotes))
+		return find_lingering(c, key, hash, counted, out);
+	return find_in(c, key, hash, counted, false, false, false, out);
 }
 
 int hpx_cache_hit(hapax_cache *c, const hapax_key *key, uint64_t *hash, void **out)
 {
-	return find_in(c, key, hash, true, true, false, out);
+	return find_in(c, key, hash, true, true, false, true, out);
 }
 
 int hpx_cache_hit_in_room(hapax_cache *c, const hapax_key *key, uint64_t *hash, void **out)
 {
-	return find_in(c, key, hash, true, true, true, out);
+	return find_in(c, key, hash, true, true, true, true, out);
 }
 
 static int get_slow(hapax_cache *c, const hapax_key *key, uint64_t hash, const hapax_get_options *options, void **out);

@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #include "cache/tier.h"
+#include "object/hot.h"
 
 /* ---- pins -------------------------------------------------------------------------------------------------------- */
 
@@ -102,6 +103,8 @@ void hpx_cache_left(hapax_cache *c, void *e, struct hpx_object *o, hapax_cause c
 	uint32_t flags;
 
 	if (!c->tier) {
+		if (c->promotes)
+			hpx_hot_cool(o);
 		count_cause(c, cause);
 		return;
 	}
@@ -112,7 +115,9 @@ void hpx_cache_left(hapax_cache *c, void *e, struct hpx_object *o, hapax_cause c
 	hpx_timer_detach(c, n);
 	hpx_read_unlock();
 	if (flags & HPX_NODE_RETAINED && hpx_tier_take(c, n, HPX_NEVER))
-		hpx_cache_release(c, o); /* the cache's; the caller has its own */
+		hpx_cache_release_hold(c, o); /* the cache's; the caller has its own */
+	else if (c->promotes)
+		hpx_hot_cool(o);
 	if (cause != HAPAX_CAUSE_EXPIRED && ended(c, n)) /* also by the end of the cache */
 		cause = HAPAX_CAUSE_EXPIRED;
 	if (!(flags & HPX_NODE_NEGATIVE))

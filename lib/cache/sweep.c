@@ -14,6 +14,7 @@
  * entered again from it.
  */
 #include "cache/tier.h"
+#include "object/hot.h"
 #include "cache/worker.h"
 
 #define CLOSED ((struct hpx_timer *)(uintptr_t)1)
@@ -258,6 +259,7 @@ bool hapax_cache_maintain(hapax_cache *cache)
 
 	if (!cache || hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
 		return false;
+	hpx_hot_bury();
 	more = run_tasks(cache);
 	t = cache->tier;
 	if (!t)

@@ -261,7 +261,7 @@ static void drop_all(struct batch *given)
 	struct batch *b __attribute__((cleanup(drop_left))) = given;
 
 	while (b->dropped < b->n)
-		hpx_cache_release(b->cache, b->drop[b->dropped++]);
+		hpx_cache_release_hold(b->cache, b->drop[b->dropped++]);
 }
 
 /* Something is left only if user code has left its thread. */
@@ -415,7 +415,7 @@ bool hpx_tier_replace(hapax_cache *c, struct hpx_node *old, struct hpx_node *fre
 	}
 	finish(c, &b);
 	if (dropped)
-		hpx_cache_release(c, dropped);
+		hpx_cache_release_hold(c, dropped);
 	settle_after(c, &b);
 	return dropped != NULL;
 }
@@ -465,7 +465,7 @@ void hpx_tier_reweigh(hapax_cache *c, struct hpx_node *n, uint64_t weight)
 	finish(c, &b);
 	if (o) {
 		hpx_cache_count(c, HPX_CACHE_DEMOTIONS, 1);
-		hpx_cache_release(c, o);
+		hpx_cache_release_hold(c, o);
 	}
 	settle_after(c, &b);
 }

@@ -13,6 +13,7 @@
 #include "cache/refresh.h"
 #include "cache/tier.h"
 #include "expiry/jitter.h"
+#include "object/hot.h"
 
 /* ---- terms ------------------------------------------------------------------------------------------------------- */
 
@@ -254,8 +255,8 @@ bool hpx_node_hidden(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 	now = hpx_tier_now(c);
 	if (now >= hpx_sat_add(hpx_load_relaxed(&n->deadline), t->stale_ns))
 		return true;
-	/* order: OBJECT.COUNT relaxed; the cache and the caller are all who hold it */
-	return flags & HPX_NODE_RETAINED && now >= hpx_node_lapse(t, n) && hpx_load_relaxed(&o->count) >> 16 <= 2;
+	/* the cache and the caller are all who hold it */
+	return flags & HPX_NODE_RETAINED && now >= hpx_node_lapse(t, n) && hpx_refs(o) <= 2;
 }
 
 void hpx_node_expire(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
@@ -283,7 +284,7 @@ void hpx_tier_lapse(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 	if (!hpx_tier_take(c, n, hpx_tier_now(c)))
 		return;
 	hpx_cache_count(c, HPX_CACHE_DEMOTIONS, 1);
-	hpx_cache_release(c, o);
+	hpx_cache_release_hold(c, o);
 }
 
 /* ---- a hit that is not a plain one ------------------------------------------------------------------------------- */

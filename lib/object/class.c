@@ -107,7 +107,7 @@ int hpx_type_check(const hapax_type *type)
 		return HAPAX_ENULL;
 	if (type->struct_size != sizeof(hapax_type))
 		return HAPAX_ETYPE;
-	if (type->flags & ~(unsigned)(HAPAX_TYPE_NOT_WEAK | HAPAX_TYPE_DEFERRED))
+	if (type->flags & ~(unsigned)(HAPAX_TYPE_NOT_WEAK | HAPAX_TYPE_DEFERRED | HAPAX_TYPE_MAY_LINGER | HAPAX_TYPE_BORROW))
 		return HAPAX_EFLAGS;
 	if ((type->align & (type->align - 1)) || type->align > 4096)
 		return HAPAX_EALIGN;

@@ -25,6 +25,7 @@
  */
 #include <errno.h>
 
+#include "object/hot.h"
 #include "object/internal.h"
 #include "object/side.h"
 
@@ -33,7 +34,7 @@ void (*hpx_death_watched)(struct hpx_object *o);
 
 /* ---- queue of deaths --------------------------------------------------------------------------------------------- */
 
-static void link_set(struct hpx_object *o, struct hpx_object *next)
+void hpx_death_link(struct hpx_object *o, struct hpx_object *next)
 {
 	/* order: DEATH.LINK relaxed; the object is this thread's alone, or is published by the deferred stack's swap */
 	uint64_t meta = hpx_load_relaxed(&o->meta);
@@ -44,28 +45,28 @@ static void link_set(struct hpx_object *o, struct hpx_object *next)
 		hpx_side_of(o)->next_dying = next;
 }
 
-static struct hpx_object *link_get(struct hpx_object *o)
+struct hpx_object *hpx_death_next(struct hpx_object *o)
 {
-	/* order: DEATH.LINK relaxed; see link_set */
+	/* order: DEATH.LINK relaxed; see hpx_death_link */
 	if (!(hpx_load_relaxed(&o->count) & HPX_LINKED))
 		return hpx_side_of(o)->next_dying;
 	return (struct hpx_object *)(void *)hpx_side_of(o);
 }
 
 /* Before the first link_set: says where the link is. Failed takes may be adding to the count, so it is a fetch-or. */
-static void link_init(struct hpx_object *o)
+void hpx_death_link_init(struct hpx_object *o)
 {
-	/* order: DEATH.LINK relaxed; see link_set */
+	/* order: DEATH.LINK relaxed; see hpx_death_link */
 	if (!hpx_side_of(o))
 		hpx_or_relaxed(&o->count, HPX_LINKED);
-	link_set(o, NULL);
+	hpx_death_link(o, NULL);
 }
 
 static void queue_append(struct hpx_thread *self, struct hpx_object *o)
 {
-	link_set(o, NULL);
+	hpx_death_link(o, NULL);
 	if (self->dying)
-		link_set(self->dying_last, o);
+		hpx_death_link(self->dying_last, o);
 	else
 		self->dying = o;
 	self->dying_last = o;
@@ -76,8 +77,8 @@ static struct hpx_object *queue_take(struct hpx_thread *self)
 	struct hpx_object *o = self->dying;
 
 	if (o) {
-		self->dying = link_get(o);
-		link_set(o, NULL);
+		self->dying = hpx_death_next(o);
+		hpx_death_link(o, NULL);
 	}
 	return o;
 }
@@ -95,10 +96,10 @@ static bool deferred_push(hapax_env *env, struct hpx_object *o)
 
 	do {
 		if (HPX_UNLIKELY(head == STACK_CLOSED)) {
-			link_set(o, NULL);
+			hpx_death_link(o, NULL);
 			return false;
 		}
-		link_set(o, head);
+		hpx_death_link(o, head);
 		/* order: DEATH.DEFER -> release; the object, its link and all done before its last release */
 	} while (!hpx_cas_acq_rel(stack, &head, (void *)o));
 	return true;
@@ -108,7 +109,7 @@ static bool deferred(struct hpx_class *c, struct hpx_object *o)
 {
 	if (HPX_LIKELY(!(c->type->flags & HAPAX_TYPE_DEFERRED)))
 		return false;
-	link_init(o);
+	hpx_death_link_init(o);
 	return deferred_push(c->env, o);
 }
 
@@ -117,7 +118,7 @@ bool hpx_death_owned_by(const struct hpx_thread *thread, const void *o)
 	for (const struct hpx_frame *frame = thread->frames; frame; frame = frame->up)
 		if (frame->entry == o)
 			return true;
-	for (struct hpx_object *dead = thread->dying; dead; dead = link_get(dead))
+	for (struct hpx_object *dead = thread->dying; dead; dead = hpx_death_next(dead))
 		if (dead == o)
 			return true;
 	return false;
@@ -314,11 +315,11 @@ static void die_rest(struct dying *d)
 	if (deferred(d->class, d->object)) {
 		/* hapax_run_deferred() or hapax_env_destroy() has it */
 	} else if (self->running_deaths || self->running_notes) {
-		link_init(d->object);
+		hpx_death_link_init(d->object);
 		queue_append(self, d->object);
 		return;
 	} else if (HPX_UNLIKELY(self->dying != NULL)) { /* released by its notes: before its callbacks (data of weak maps) */
-		link_init(d->object);
+		hpx_death_link_init(d->object);
 		queue_append(self, d->object);
 		run_deaths(self, NULL);
 	} else {
@@ -342,6 +343,11 @@ __attribute__((noinline, cold)) static void die(struct hpx_thread *self, struct 
 	errno = saved;
 }
 
+void hpx_die(struct hpx_object *o)
+{
+	die(&hpx_self, o);
+}
+
 /* What CALLBACK_TWICE makes of the swap below. */
 static bool kill_in_two_steps(struct hpx_object *o, uint64_t count)
 {
@@ -353,7 +359,7 @@ static bool kill_in_two_steps(struct hpx_object *o, uint64_t count)
 }
 
 /* Inside a section, after a fetch-sub that left no reference and `count`: true if this call killed the object. */
-static bool try_kill(struct hpx_object *o, uint64_t count)
+bool hpx_try_kill(struct hpx_object *o, uint64_t count)
 {
 	/* order: OBJECT.DROP release (the drop) and acquire (every other drop, through the chain of them): what anybody
 	 * did with the object before releasing it happens before its death. Failure: somebody took it, and will
@@ -371,34 +377,78 @@ __attribute__((noinline, cold)) static bool release_undo(struct hpx_object *o, c
 	uint64_t count = hpx_add_relaxed(&o->count, HPX_ONE) + HPX_ONE;
 
 	*name = hpx_object_name(o);
-	return count < HPX_ONE && !(count & HPX_DEAD) && try_kill(o, count);
+	return count < HPX_ONE && !(count & HPX_DEAD) && hpx_try_kill(o, count);
+}
+
+/* In a section: what the count was. */
+static inline uint64_t drop(struct hpx_object *o)
+{
+	/* order: OBJECT.DROP -> release; everything done with the object */
+	if (HPX_BROKEN(RELAXED_RELEASE))
+		return hpx_sub_relaxed(&o->count, HPX_ONE);
+	if (HPX_BROKEN(PLAIN_COUNT))
+		return hpx_plain_add(&o->count, (uint64_t)0 - HPX_ONE);
+	return hpx_sub_release(&o->count, HPX_ONE);
+}
+
+/* In the same section: whether that was the last, and this thread killed it. */
+static inline bool dropped(struct hpx_object *o, uint64_t seen, const char **misused)
+{
+	if (HPX_LIKELY(seen >= 2 * HPX_ONE && !(seen & HPX_DEAD)))
+		return false;
+	if (HPX_UNLIKELY((seen & (HPX_DEAD | HPX_SLT)) == HPX_SLT)) /* the number says nothing */
+		return false;
+	if (HPX_UNLIKELY(seen < HPX_ONE || (seen & HPX_DEAD)))
+		return release_undo(o, misused);
+	return hpx_try_kill(o, seen - HPX_ONE);
+}
+
+__attribute__((noinline, cold)) static void misused_by(struct hpx_object *o, const char *misused)
+{
+	hpx_misuse("released too often: object %p of type '%s'", hpx_payload(o), misused);
 }
 
 void hpx_release(struct hpx_object *o)
 {
 	struct hpx_thread *self = &hpx_self;
 	const char *misused = NULL;
-	bool last = false;
-	uint64_t seen;
+	bool bare = false, last;
 
 	hpx_enter();
 	hpx_read_lock();
-	/* order: OBJECT.DROP -> release; everything done with the object */
-	if (HPX_BROKEN(RELAXED_RELEASE))
-		seen = hpx_sub_relaxed(&o->count, HPX_ONE);
-	else if (HPX_BROKEN(PLAIN_COUNT))
-		seen = hpx_plain_add(&o->count, (uint64_t)0 - HPX_ONE);
-	else
-		seen = hpx_sub_release(&o->count, HPX_ONE);
-	if (HPX_UNLIKELY(seen < HPX_ONE || (seen & HPX_DEAD)))
-		last = release_undo(o, &misused);
-	else if (seen < 2 * HPX_ONE)
-		last = try_kill(o, seen - HPX_ONE);
+	/* order: HOT.USED relaxed; a hint: where it is missed the count does as well */
+	if (HPX_UNLIKELY(hpx_load_relaxed(&hpx_ticking)) && hpx_hot_put(o, &bare)) {
+		hpx_read_unlock();
+		return;
+	}
+	last = dropped(o, drop(o), &misused);
 	hpx_read_unlock();
 	if (HPX_UNLIKELY(misused != NULL))
-		hpx_misuse("released too often: object %p of type '%s'", hpx_payload(o), misused);
+		misused_by(o, misused);
 	if (last)
 		die(self, o);
+	if (HPX_UNLIKELY(bare))
+		hpx_hot_attend(NULL);
+}
+
+void hpx_release_hold(struct hpx_object *o)
+{
+	const char *misused = NULL;
+	uint64_t seen;
+	bool last;
+
+	hpx_enter();
+	hpx_read_lock();
+	seen = drop(o);
+	last = dropped(o, seen, &misused);
+	/* order: HOT.DEMOTE; who promotes it after this in the count's order sees that it is not held, and demotes it */
+	if (HPX_UNLIKELY(seen & HPX_HOT))
+		hpx_hot_cool(o);
+	hpx_read_unlock();
+	if (HPX_UNLIKELY(misused != NULL))
+		misused_by(o, misused);
+	if (last)
+		die(&hpx_self, o);
 }
 
 /* ---- deferred types ---------------------------------------------------------------------------------------------- */
@@ -421,12 +471,12 @@ static size_t deferred_take(struct hpx_thread *self, hapax_env *env, void *left)
 		newest = hpx_exchange_acquire(stack, left); /* order: -> DEATH.DEFER acquire */
 	}
 	for (; newest; newest = next, n++) {
-		next = link_get(newest);
-		link_set(newest, oldest);
+		next = hpx_death_next(newest);
+		hpx_death_link(newest, oldest);
 		oldest = newest;
 	}
 	for (; oldest; oldest = next) {
-		next = link_get(oldest);
+		next = hpx_death_next(oldest);
 		queue_append(self, oldest);
 	}
 	return n;

@@ -21,6 +21,17 @@ const char *hpx_object_name(struct hpx_object *o);
 /* The death of `o` is over: gives its memory back after a grace period. */
 void hpx_object_retire(struct hpx_class *c, struct hpx_object *o);
 
+/*
+ * Deaths (death.c). try_kill: inside a section, after an addition that left no reference and `count`: true if this call killed
+ * the object. die: runs the death of an object that this thread has killed, outside sections. In between it may be linked:
+ * init first; next() and link(NULL) before die().
+ */
+bool hpx_try_kill(struct hpx_object *o, uint64_t count);
+void hpx_die(struct hpx_object *o);
+void hpx_death_link_init(struct hpx_object *o);
+void hpx_death_link(struct hpx_object *o, struct hpx_object *next);
+struct hpx_object *hpx_death_next(struct hpx_object *o);
+
 /* Room that this layer's first call on a thread may need: reader registration, without disturbing errno. */
 void hpx_first_call(void);
 static inline void hpx_enter(void)

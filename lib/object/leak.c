@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 
+#include "object/hot.h"
 #include "object/internal.h"
 #include "object/leak.h"
 #include "object/trace.h"
@@ -189,11 +190,9 @@ static int make_nodes(struct hpx_leaks *l)
 	}
 	node = l->node.block;
 	for (size_t i = 0; i < l->node.n; i++) {
-		/* order: OBJECT.COUNT relaxed; a hint, less the reference that we hold */
-		uint64_t count = hpx_load_relaxed(&node[i].object->count);
-
-		node[i].count = (count >> 16) - 1;
-		node[i].inherited = count & HPX_INHERITED;
+		node[i].count = hpx_refs(node[i].object) - 1; /* a hint, less the reference that we hold */
+		/* order: OBJECT.FLAG relaxed; set at a fork */
+		node[i].inherited = hpx_load_relaxed(&node[i].object->count) & HPX_INHERITED;
 	}
 	return 0;
 }

@@ -22,6 +22,7 @@
 #include <hapax/testing.h>
 
 #include "base/poison.h"
+#include "object/hot.h"
 #include "object/internal.h"
 #include "object/trace.h"
 
@@ -272,7 +273,7 @@ int hapax_retain(void *object)
 	o = hpx_object_of(object);
 	/* order: OBJECT.RETAIN relaxed; the caller's own reference keeps the object and ordered its contents */
 	seen = hpx_add_relaxed(&o->count, HPX_ONE);
-	if (HPX_LIKELY(!(seen & HPX_DEAD) && seen < HPX_COUNT_LIMIT)) {
+	if (HPX_LIKELY(!hpx_refuses(seen))) {
 		HPX_TAKEN(object);
 		return 0;
 	}
@@ -298,13 +299,10 @@ void hapax_release(void *object)
 
 uint64_t hapax_count(const void *object)
 {
-	uint64_t count;
-
 	if (!object)
 		return 0;
 	/* order: OBJECT.COUNT relaxed; a hint */
-	count = hpx_load_relaxed(&hpx_object_of(object)->count);
-	return count & HPX_DEAD ? 0 : count >> 16;
+	return hpx_load_relaxed(&hpx_object_of(object)->count) & HPX_DEAD ? 0 : hpx_refs(hpx_object_of(object));
 }
 
 const hapax_type *hapax_type_of(const void *object)
@@ -318,6 +316,6 @@ void hapax_testing_set_strong(void *object, uint64_t count)
 	struct hpx_object *o = hpx_object_of(object);
 
 	/* order: at rest, by the one thread of the test */
-	hpx_store_relaxed(&o->count, count << 16 | (hpx_load_relaxed(&o->count) & (HPX_ONE - 1)));
+	hpx_store_relaxed(&o->count, count * HPX_ONE | (hpx_load_relaxed(&o->count) & (HPX_ONE - 1)));
 }
 #endif

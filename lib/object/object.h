@@ -5,7 +5,7 @@
  *      key bytes, padded to 8 | word || meta | count || payload ...
  *      '- only when a cache made the object: its embedded entry -'  ^-- 16-byte aligned; struct hpx_object
  *
- * count = references << 16 | flags. Flags low, so that an underflow or a failed upgrade never reaches them.
+ * count = references << 26 | flags. Flags low, so that an underflow or a failed upgrade never reaches them.
  * meta  = class id << 44 | (side record >> 4), or while queued for death or retired: class id << 44 | (next >> 4).
  */
 #ifndef HPX_OBJECT_H
@@ -21,15 +21,16 @@ struct hpx_object {
 	hpx_u64 count;
 };
 
-#define HPX_ONE (UINT64_C(1) << 16)
-#define HPX_COUNT_LIMIT (UINT64_C(1) << 62) /* 2^46 references */
+#define HPX_ONE (UINT64_C(1) << 26)
+#define HPX_COUNT_LIMIT (UINT64_C(1) << 62) /* 2^36 references */
 enum {
 	HPX_DEAD = 1u << 0,      /* sticky; set by one compare-and-swap from count 0 */
 	HPX_NODTOR = 1u << 1,    /* a failed load: callbacks run, the destructor does not */
 	HPX_LARGE = 1u << 2,     /* not from the pool: a prefix before the block knows its size */
 	HPX_INHERITED = 1u << 3, /* was alive when this process forked */
 	HPX_KEYED = 1u << 4,     /* has an embedded entry: the word at [-1] and the key before it are there */
-	HPX_LINKED = 1u << 15    /* dead and queued without a side record: meta holds the link. Bits 5..14: object.c */
+	HPX_LINKED = 1u << 15,   /* dead and queued without a side record: meta holds the link. Bits 5..14: object.c */
+	HPX_SLT = 1u << 16       /* promoted, or about to be, or not yet plain again (hot.h): cannot die. Bits 17..25: hot.h */
 };
 
 static inline void *hpx_payload(struct hpx_object *o) { return o + 1; }
@@ -91,6 +92,12 @@ static inline uint64_t hpx_plain_add(hpx_u64 *count, uint64_t n)
 	return v;
 }
 
+/* What a take's addition found: dead, or too many. While SLT is set the number is biased, and drifts. */
+static inline bool hpx_refuses(uint64_t v)
+{
+	return HPX_UNLIKELY((v & HPX_DEAD) || v >= HPX_COUNT_LIMIT) && ((v & HPX_DEAD) || !(v & HPX_SLT));
+}
+
 /*
  * The gate. Inside a section, on an object found there. True: one reference taken.
  * fetch-add, then look at what it returned; a DEAD object is left as it was.
@@ -102,7 +109,7 @@ static inline bool hpx_take(struct hpx_object *o)
 
 	if (HPX_BROKEN(INCREMENT_FROM_ZERO))
 		return true;
-	if (HPX_UNLIKELY((v & HPX_DEAD) || v >= HPX_COUNT_LIMIT)) {
+	if (HPX_UNLIKELY(hpx_refuses(v))) {
 		hpx_sub_relaxed(&o->count, HPX_ONE); /* order: OBJECT.UNDO relaxed; nothing was done with it */
 		return false;
 	}
@@ -113,6 +120,8 @@ static inline void hpx_take_more(struct hpx_object *o, uint64_t n) { hpx_add_rel
 /* order: -> OBJECT.DROP acquire; who sees DEAD sees what was done before */
 static inline bool hpx_dead(struct hpx_object *o) { return hpx_load_acquire(&o->count) & HPX_DEAD; }
 void hpx_release(struct hpx_object *o);
+/* The same by a holder on whose account the object may be hot (a cache that retained it): it is demoted. */
+void hpx_release_hold(struct hpx_object *o);
 /* hapax_retain(), for a reference that is not given to the program yet. */
 int hpx_retain(struct hpx_object *o);
 

@@ -40,6 +40,8 @@ hpx_u64 hpx_gp_done __attribute__((aligned(HPX_CACHE_LINE)));
 static hpx_u64 want __attribute__((aligned(HPX_CACHE_LINE)));
 static hpx_u64 running_since; /* of the clock below; 0: none runs */
 static hpx_u32 sleeping, started, hurry;
+hpx_u32 hpx_ticking __attribute__((aligned(HPX_CACHE_LINE)));
+void (*hpx_tick)(void);
 
 #ifdef HPX_SECTION_TSAN
 static char tags[2][HPX_CACHE_LINE];
@@ -293,7 +295,7 @@ void hpx_stall_look(hapax_env *env)
 /* ---- what finished grace periods allow ----------------------------------------------------------------------------- */
 
 /* hpx_slow held */
-static void harvest(enum hpx_work how)
+static void harvest(enum hpx_gp_how how)
 {
 	for (hapax_env *env = hpx_envs; env; env = env->next) {
 		/* order: ADMIT.THRESHOLD relaxed; a hint */
@@ -356,7 +358,7 @@ static void run_polls(hapax_env *env)
 	}
 }
 
-void hpx_gp_work(enum hpx_work how)
+void hpx_gp_work(enum hpx_gp_how how)
 {
 	bool outer = !hpx_state.working, swept;
 	hapax_env *env, *next;
@@ -395,7 +397,7 @@ void hpx_gp_work(enum hpx_work how)
 	errno = saved;
 }
 
-void hpx_gp_rounds(unsigned most, enum hpx_work how)
+void hpx_gp_rounds(unsigned most, enum hpx_gp_how how)
 {
 	unsigned round = 0;
 	int cancel;
@@ -420,30 +422,40 @@ void hpx_gp_rounds(unsigned most, enum hpx_work how)
 	} while (++round < most && hpx_gp_due());
 }
 
-void hapax_reclaim(hapax_env *env)
-{
-	int saved = errno;
-
-	(void)env; /* grace periods are the process's */
-	if (!hpx_in_section())
-		hpx_gp_rounds(3, HPX_WORK_ALL);
-	errno = saved;
-}
-
 /* ---- the reclaimer ------------------------------------------------------------------------------------------------ */
 
-static void fall_asleep(const struct timespec *most)
+static void fall_asleep(bool tidy)
 {
+	static const struct timespec quiet = {.tv_nsec = IDLE_NS}, ticks = {.tv_nsec = HPX_TICK_NS};
+	const struct timespec *most = tidy ? NULL : &quiet;
+
 	/* order: RECLAIM.WAKE seq_cst; before looking whether anything is wanted */
 	hpx_store_seq_cst(&sleeping, 1);
+	/* order: HOT.USED seq_cst; as RECLAIM.WAKE */
+	if (hpx_load_seq_cst(&hpx_ticking))
+		most = &ticks;
 	if (!hpx_gp_due())
 		syscall(SYS_futex, &sleeping.v, FUTEX_WAIT_PRIVATE, 1, most, NULL, 0);
 	hpx_store_seq_cst(&sleeping, 0); /* order: RECLAIM.WAKE seq_cst; awake whatever the reason */
 }
 
+static void tick_when_due(uint64_t *last)
+{
+	uint64_t now;
+
+	/* order: HOT.USED relaxed; a hint */
+	if (!hpx_load_relaxed(&hpx_ticking))
+		return;
+	now = real_now();
+	if (now - *last < HPX_TICK_NS)
+		return;
+	*last = now;
+	hpx_tick();
+}
+
 static void *reclaimer(void *arg)
 {
-	const struct timespec quiet = {.tv_nsec = IDLE_NS};
+	uint64_t ticked = 0;
 	bool tidy = true;
 
 	(void)arg;
@@ -451,6 +463,7 @@ static void *reclaimer(void *arg)
 	hpx_thread_ready();
 	hpx_state.reclaimer = true;
 	for (;;) {
+		tick_when_due(&ticked);
 		if (hpx_gp_due()) {
 			hpx_gp_run();
 			hpx_gp_work(HPX_WORK_SOME);
@@ -465,7 +478,7 @@ static void *reclaimer(void *arg)
 			hpx_store_relaxed(&hurry, 0); /* order: RECLAIM.HURRY relaxed; a hint */
 			continue;
 		}
-		fall_asleep(tidy ? NULL : &quiet);
+		fall_asleep(tidy);
 		if (!tidy && !hpx_gp_due()) {
 			hpx_gp_work(HPX_WORK_ALL);
 			tidy = true;
@@ -474,34 +487,51 @@ static void *reclaimer(void *arg)
 	return NULL;
 }
 
-/* Lazily, once; when it fails garbage stays until somebody tries again. */
-bool hpx_gp_start(void)
+bool hpx_thread_start(void *(*run)(void *))
 {
 	sigset_t all, before;
 	pthread_attr_t attr;
 	pthread_t thread;
-	uint32_t none = 0;
-	int saved, failed;
+	int saved = errno, failed;
 
-	/* order: RECLAIM.START relaxed; one wins */
-	if (HPX_LIKELY(hpx_load_relaxed(&started)))
-		return true;
-	if (!hpx_cas_acq_rel(&started, &none, 1))
-		return true;
-	saved = errno;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	failed = pthread_attr_init(&attr);
 	if (!failed) {
 		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-		failed = pthread_create(&thread, &attr, reclaimer, NULL);
+		failed = pthread_create(&thread, &attr, run, NULL);
 		pthread_attr_destroy(&attr);
 	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (failed)
-		hpx_store_relaxed(&started, 0); /* order: RECLAIM.START relaxed; somebody else may try */
 	errno = saved;
 	return !failed;
+}
+
+/* Lazily, once; when it fails garbage stays until somebody tries again. */
+bool hpx_gp_start(void)
+{
+	uint32_t none = 0;
+
+	/* order: RECLAIM.START relaxed; one wins */
+	if (HPX_LIKELY(hpx_load_relaxed(&started)))
+		return true;
+	if (!hpx_cas_acq_rel(&started, &none, 1) || hpx_thread_start(reclaimer))
+		return true;
+	hpx_store_relaxed(&started, 0); /* order: RECLAIM.START relaxed; somebody else may try */
+	return false;
+}
+
+static bool awaited(const struct hpx_deferred *list, const struct hpx_deferred *d)
+{
+	while (list && list != d)
+		list = list->next;
+	return list;
+}
+
+bool hpx_gp_awaits(const struct hpx_deferred *d)
+{
+	/* order: RECLAIM.RETIRE relaxed; one thread is left */
+	return awaited(hpx_load_relaxed(&hpx_gp.deferred), d) || awaited(hpx_gp.taken, d) || awaited(hpx_gp.ready, d);
 }
 
 /* In the child, hpx_slow held: nobody runs a grace period, what was taken for one waits for the next. */

@@ -200,17 +200,12 @@ extern hpx_u64 hpx_gp_started, hpx_gp_done;
 /* The number of a grace period that begins after this call; asked for. */
 uint64_t hpx_gp_stamp(void);
 void hpx_gp_orphan(hapax_env *env, struct hpx_chain *chain);
-/* After stamps and pushes: wakes or starts the reclaimer, if `env` wants it. */
-void hpx_gp_wake(hapax_env *env);
 bool hpx_gp_start(void);
 bool hpx_gp_due(void);
 void hpx_gp_run(void);
 void hpx_gp_hurry(void);
-enum hpx_work { HPX_WORK_SOME, HPX_WORK_ALL, HPX_WORK_TRIM };
 /* Does what finished grace periods allow. */
-void hpx_gp_work(enum hpx_work how);
-/* Rounds of grace period and work until nothing is due, at least one; no section. */
-void hpx_gp_rounds(unsigned most, enum hpx_work how);
+void hpx_gp_work(enum hpx_gp_how how);
 void hpx_gp_after_fork(void);
 /* A grace period that takes too long for this environment: accounts for it once and reports it. */
 void hpx_stall_look(hapax_env *env);

@@ -18,6 +18,7 @@ struct hpx_note;  /* object layer */
 struct hapax_finalizer;
 struct hpx_local; /* a thread's share of one environment: pool magazines, open retirement batches, counter stripe */
 struct hpx_object;
+struct hpx_hot_block;
 
 /* One piece of user code on this thread's stack that hapax runs. Lives on the stack of the function that runs it. */
 struct hpx_frame {
@@ -42,6 +43,7 @@ struct hpx_thread {
 	const void *waiting_for;     /* flight layer: written under its wait lock */
 	struct hpx_thread *wait_next, *wait_prev;
 	uint32_t stripe;             /* of counters; 0: none */
+	struct hpx_hot_block *hot;   /* object layer: its cells; NULL: none */
 };
 #ifdef HPX_MODEL /* its threads are no threads of the system */
 #define hpx_self (*(struct hpx_thread *)model_thread_self())
@@ -51,6 +53,12 @@ extern __thread struct hpx_thread hpx_self __attribute__((tls_model("initial-exe
 
 /* First slow call of a thread: id, exit hook, reader registration. Idempotent; cheap when done. Never fails visibly. */
 void hpx_thread_ready(void);
+
+/* Whether its exit will be noticed: hpx_thread_leaving() is called then, if it is set (once, at load time). */
+bool hpx_thread_noticed(void);
+extern void (*hpx_thread_leaving)(void);
+/* Starts a detached thread with all signals blocked; false: it could not be had. */
+bool hpx_thread_start(void *(*run)(void *));
 
 /* This thread's share of `env`, or NULL when there is none to be had. The inline part is one compare. */
 struct hpx_local *hpx_local_slow(hapax_env *env);
@@ -108,6 +116,20 @@ struct hpx_deferred {
 	size_t bytes;
 };
 void hpx_retire(hapax_env *env, struct hpx_deferred *d, size_t bytes, void (*run)(struct hpx_deferred *d));
+
+/* hpx_slow not held: whether a grace period is still to come for it, or it is to be run after one. In a forked child. */
+bool hpx_gp_awaits(const struct hpx_deferred *d);
+enum hpx_gp_how { HPX_WORK_SOME, HPX_WORK_ALL, HPX_WORK_TRIM };
+/* Rounds of grace period and work until nothing is due, at least one; no section. */
+void hpx_gp_rounds(unsigned most, enum hpx_gp_how how);
+/* Wakes or starts the reclaimer, if `env` (may be NULL) wants it. */
+void hpx_gp_wake(hapax_env *env);
+
+/* While hpx_ticking is not 0, the reclaimer calls hpx_tick() (set once, at load time) every HPX_TICK_NS, with no lock held. Who
+ * raises it wakes the reclaimer afterwards. It may be read as a hint by anybody. */
+#define HPX_TICK_NS 10000000L
+extern hpx_u32 hpx_ticking;
+extern void (*hpx_tick)(void);
 
 /* ---- object pool --------------------------------------------------------------------------------------------- */
 

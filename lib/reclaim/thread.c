@@ -20,6 +20,7 @@ __thread struct hpx_thread_state hpx_state __attribute__((tls_model("initial-exe
 static struct hpx_thread_state *threads; /* hpx_slow */
 static uint64_t stripes_taken = 1;       /* hpx_slow; bit 0 is nobody's */
 static hpx_u64 last_id;
+void (*hpx_thread_leaving)(void);
 static pthread_key_t key; /* hpx_slow, as key_made */
 static bool key_made;
 
@@ -48,8 +49,10 @@ static void thread_exit(void *arg)
 	int saved = errno;
 
 	(void)arg;
-	pthread_mutex_lock(&hpx_slow);
 	hpx_self.exiting = true;
+	if (hpx_thread_leaving)
+		hpx_thread_leaving();
+	pthread_mutex_lock(&hpx_slow);
 	cache_share(NULL, NULL);
 	/* order: LOCAL.MINE relaxed; under the lock */
 	for (local = hpx_load_relaxed(&hpx_state.locals); local; local = hpx_load_relaxed(&local->mine)) {
@@ -129,6 +132,12 @@ void hpx_thread_ready(void)
 	if (hpx_thread_hook() || !hpx_in_section())
 		hpx_self.id = hpx_add_relaxed(&last_id, 1) + 1; /* order: THREAD.ID relaxed; only unique */
 	errno = saved;
+}
+
+bool hpx_thread_noticed(void)
+{
+	hpx_thread_ready();
+	return hpx_state.hooked && !hpx_self.exiting;
 }
 
 /* ---- shares ------------------------------------------------------------------------------------------------------ */

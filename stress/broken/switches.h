@@ -11,6 +11,14 @@
 #define HPX_BROKEN_SWITCHES_H
 
 #define HPX_BROKEN_SWITCHES(X) \
+	X(HOT_NO_GRACE, "the cells of a demoted object are summed while they may still be written", \
+	  "model-pct:hot-drain") \
+	X(HOT_TWO_DRAINS, "two who demote an object both drain its slot", \
+	  "model-pct:hot-demoters") \
+	X(HOT_NOT_ZEROED, "a slot is given to the next object with the last one's counts", \
+	  "model-pct:hot-reuse") \
+	X(HOT_NOT_ASKED, "a promotion does not look again whether the object is still held by its cache", \
+	  "model-pct:hot-evict") \
 	X(NO_GRACE_PERIOD, "retired memory is used again at once", \
 	  "oracle asan tsan model-pct:upgrade-death model-exhaustive:upgrade-death") \
 	X(PLAIN_COUNT, "taking and dropping references is a plain load and a plain store", \

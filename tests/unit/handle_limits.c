@@ -141,7 +141,7 @@ TEST(a_put_of_an_object_with_as_many_references_as_can_be)
 	bool inserted = true;
 	void *out = item;
 
-	hapax_testing_set_strong(item, UINT64_C(1) << 46);
+	hapax_testing_set_strong(item, UINT64_C(1) << 36);
 	CHECK_EQ(hapax_table_get_or_put(table, HAPAX_STR("k"), item, &out, &inserted), HAPAX_EOVERFLOW);
 	CHECK(!out && !inserted);
 	CHECK_EQ(hapax_table_size(table), 0);

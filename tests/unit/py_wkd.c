@@ -298,7 +298,7 @@ TEST(counts_at_their_limit)
 	hapax_env *env = test_env();
 	hapax_weak_map *map = map_new(env);
 	struct item *key = item_new(env, 1), *data = item_new(env, 2), *more = item_new(env, 3);
-	const uint64_t limit = UINT64_C(1) << 46;
+	const uint64_t limit = UINT64_C(1) << 36;
 	void *out = (void *)1;
 
 	hapax_testing_set_strong(data, limit);

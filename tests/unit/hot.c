@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Hot objects: counts in cells of the threads' own, and the way back. Promotion is forced where the test needs it. */
+#include "unit/cached.h"
+
+static int lingering_load(void *object, const hapax_key *key, void *arg, hapax_load_error *error)
+{
+	struct item *it = object;
+
+	(void)key;
+	(void)error;
+	it->live = ITEM_ALIVE;
+	it->id = __atomic_add_fetch((int *)arg, 1, __ATOMIC_RELAXED);
+	return HAPAX_LOAD_OK;
+}
+
+static const hapax_type lingering_type = {HAPAX_TYPE_INIT, .name = "lingering", .size = sizeof(struct item),
+					  .flags = HAPAX_TYPE_MAY_LINGER, .destroy = item_destroy};
+
+static hapax_cache *hot_cache(hapax_env *env, const hapax_type *type, int64_t bound, int *loads)
+{
+	hapax_cache_options o = {HAPAX_CACHE_OPTIONS_INIT, .env = env, .type = type, .load = lingering_load, .arg = loads,
+				 .max_entries = bound};
+	hapax_cache *cache;
+
+	items_reset();
+	CHECK_EQ(hapax_cache_create(&cache, &o), HAPAX_OK);
+	return cache;
+}
+
+static struct item *hot_get(hapax_cache *cache, const char *key)
+{
+	void *out = NULL;
+
+	CHECK_EQ(hapax_cache_get(cache, HAPAX_STR(key), &out), HAPAX_OK);
+	return out;
+}
+
+struct hammer {
+	hapax_cache *cache;
+	struct item *kept[4];
+};
+
+static void hammering(unsigned index, void *arg)
+{
+	struct hammer *h = arg;
+
+	for (uint64_t n = scaled(2000); n > 0; n--) {
+		struct item *it = hot_get(h->cache, "k");
+
+		CHECK(item_is_alive(it));
+		if (n % 3)
+			CHECK_EQ(hapax_retain(it), HAPAX_OK), hapax_release(it);
+		hapax_release(it);
+	}
+	h->kept[index] = hot_get(h->cache, "k");
+}
+
+TEST(counts_are_exact_while_promoted_and_after)
+{
+	hapax_env *env = test_env();
+	int loads = 0;
+	struct hammer h = {.cache = hot_cache(env, &item_type, 10, &loads)};
+	struct item *it = hot_get(h.cache, "k");
+
+	CHECK(hapax_testing_promote(it));
+	CHECK(!hapax_testing_promote(it));
+	CHECK(hapax_testing_promoted(it));
+	CHECK_EQ(hapax_count(it), 2);
+	run_threads(4, hammering, &h);
+	CHECK_EQ(hapax_count(it), 6);
+	for (int i = 0; i < 4; i++) {
+		CHECK_PTR(h.kept[i], it);
+		hapax_release(h.kept[i]);
+	}
+	hapax_reclaim(env);
+	CHECK(!hapax_testing_promoted(it));
+	CHECK_EQ(hapax_count(it), 2);
+	hapax_release(it);
+	CHECK_EQ(loads, 1);
+	CHECK_EQ(items_destroyed_now(), 0);
+	CHECK_EQ(hapax_cache_remove(h.cache, HAPAX_STR("k")), HAPAX_OK);
+	CHECK_EQ(items_destroyed_now(), 1);
+	hapax_cache_destroy(h.cache);
+	test_env_end(env);
+}
+
+TEST(removed_while_promoted_it_dies_after_its_users_once)
+{
+	hapax_env *env = test_env();
+	int loads = 0;
+	hapax_cache *cache = hot_cache(env, &item_type, 10, &loads);
+	struct item *it = hot_get(cache, "k"), *other;
+
+	CHECK(hapax_testing_promote(it));
+	CHECK_PTR(hot_get(cache, "k"), it);
+	CHECK_EQ(hapax_cache_remove(cache, HAPAX_STR("k")), HAPAX_OK);
+	CHECK(!hapax_testing_promoted(it));
+	other = hot_get(cache, "k");
+	CHECK(other != it);
+	hapax_release(other);
+	hapax_release(it);
+	hapax_reclaim(env);
+	CHECK_EQ(items_destroyed_now(), 0); /* one user is left */
+	hapax_release(it);
+	hapax_reclaim(env);
+	CHECK_EQ(items_destroyed_now(), 1);
+	hapax_cache_destroy(cache);
+	CHECK_EQ(items_destroyed_now(), 2);
+	test_env_end(env);
+}
+
+TEST(evicted_while_promoted_and_unused_it_dies_once)
+{
+	hapax_env *env = test_env();
+	int loads = 0;
+	hapax_cache *cache = hot_cache(env, &item_type, 1, &loads);
+	struct item *it = hot_get(cache, "k");
+
+	CHECK(hapax_testing_promote(it));
+	hapax_release(it);
+	CHECK_EQ(hapax_cache_set_bound(cache, HAPAX_ZERO), HAPAX_OK);
+	hapax_reclaim(env);
+	CHECK_EQ(items_destroyed_now(), 1);
+	hapax_cache_destroy(cache);
+	test_env_end(env);
+}
+
+TEST(one_that_may_linger_is_found_until_it_has_cooled)
+{
+	hapax_env *env = test_env();
+	int loads = 0;
+	hapax_cache *cache = hot_cache(env, &lingering_type, 0, &loads);
+	struct item *it = hot_get(cache, "k");
+
+	CHECK(hapax_testing_promote(it));
+	hapax_release(it);
+	CHECK_EQ(items_destroyed_now(), 0);
+	CHECK_PTR(hot_get(cache, "k"), it);
+	CHECK_EQ(hapax_count(it), 1);
+	hapax_release(it);
+	hapax_reclaim(env);
+	CHECK_EQ(items_destroyed_now(), 1);
+	hapax_release(hot_get(cache, "k"));
+	CHECK_EQ(items_destroyed_now(), 2); /* never promoted: at once */
+	CHECK_EQ(loads, 2);
+	hapax_cache_destroy(cache);
+	test_env_end(env);
+}
+
+TEST(destroying_the_cache_ends_what_is_promoted)
+{
+	hapax_env *env = test_env();
+	int loads = 0;
+	hapax_cache *cache = hot_cache(env, &lingering_type, 0, &loads);
+	struct item *it = hot_get(cache, "k"), *used = hot_get(cache, "used");
+
+	CHECK(hapax_testing_promote(it));
+	CHECK(hapax_testing_promote(used));
+	hapax_release(it);
+	hapax_cache_destroy(cache);
+	CHECK_EQ(items_destroyed_now(), 1);
+	CHECK_EQ(hapax_count(used), 1);
+	hapax_release(used);
+	CHECK_EQ(items_destroyed_now(), 2);
+	test_env_end(env);
+}
