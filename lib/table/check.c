@@ -51,7 +51,7 @@ static void check_slot(struct check *c, const struct hpx_array *a, size_t line, 
 	uint64_t ctl = hpx_load_acquire(&a->lines[line].ctl);     /* order: acquire by habit; at rest */
 	uint64_t s = hpx_load_acquire(&a->lines[line].slot[j]), w; /* order: acquire by habit; at rest */
 	uint64_t tag = ctl >> (8 * (j + 1)) & 63;
-	unsigned k = s & 7;
+	unsigned k = hpx_slot_distance(s);
 	void *e = hpx_slot_entry(s);
 	size_t home = line - k;
 

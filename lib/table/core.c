@@ -230,7 +230,7 @@ static bool seek_home(struct hpx_table *t, struct hpx_line *home, uint64_t hc, u
 			void *e = hpx_slot_entry(s);
 			int decision;
 
-			if ((s & HPX_SLOT_LOW) != hpx_slot_low(h, k) || !e)
+			if ((s & HPX_SLOT_LOW) != hpx_slot_low(h, k))
 				continue;
 			w = hpx_load_acquire(hpx_word(e)); /* order: -> FLIGHT.COMMIT acquire */
 			if ((w ^ want) & HPX_W_HASH_MASK)
@@ -338,7 +338,7 @@ rescan:
 				uint64_t s = hpx_load_acquire(&line->slot[j]); /* order: -> TABLE.CLAIM acquire */
 				void *x = hpx_slot_entry(s);
 
-				if ((s & HPX_SLOT_LOW) != hpx_slot_low(h, k) || !x)
+				if ((s & HPX_SLOT_LOW) != hpx_slot_low(h, k))
 					continue;
 				/* order: TABLE.CLAIM relaxed; after the slot. A chain, published or not: e is in one at most */
 				if (k && x != e && hpx_word_is_chain(hpx_load_relaxed(hpx_word(x)))) {

@@ -108,7 +108,7 @@ static bool consider_line(struct step *s, struct hpx_line *line, unsigned k)
 		void *e = hpx_slot_entry(slot[j]);
 		uint64_t w;
 
-		if (!(c & hpx_ctl_lane(j, 63)) || !e || (slot[j] & 7) != k)
+		if (!(c & hpx_ctl_lane(j, 63)) || !e || hpx_slot_distance(slot[j]) != k)
 			continue;
 		w = hpx_load_acquire(hpx_word(e)); /* order: -> FLIGHT.COMMIT acquire */
 		if (!hpx_word_is_chain(w)) {

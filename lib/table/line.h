@@ -10,7 +10,7 @@
  * FROZEN: the word changes no more, but for X. X: RAISING while open, DONE once frozen. D: how many lines past its home
  * an entry of this home may be, 0 to 6. Seventeen version bits: every publication counts them up.
  *
- *      slot:      entry pointer (16-byte aligned) | one more hash bit | distance of this line from the entry's home (3)
+ *      slot:      entry pointer (16-byte aligned) | one more hash bit | distance of this line from the entry's home, plus 1 (3)
  *
  * A slot changes only while its tag is 0; a tag changes only by compare-and-swap on the whole word.
  *
@@ -67,7 +67,9 @@ struct hpx_table {
 	bool plain; /* byte equality on copied keys */
 	bool default_hash;
 	bool keep;
+	bool simple; /* both: equal bytes, equal hash */
 	uint64_t secret;
+	uint64_t seed8; /* hash.h */
 	hapax_key_ops keys;
 	hapax_env *env;
 
@@ -92,11 +94,21 @@ struct hpx_table {
 
 static inline unsigned hpx_ctl_d(uint64_t c) { return (unsigned)((c & HPX_CTL_D) / HPX_CTL_D1); }
 static inline bool hpx_ctl_done(uint64_t c) { return (c & HPX_CTL_DONE) == HPX_CTL_DONE; }
-static inline uint64_t hpx_tag(uint64_t h) { return (h & 63) + !(h & 63); }
-static inline uint64_t hpx_slot_low(uint64_t h, unsigned k) { return (h >> 6 & 1) << 3 | k; }
+/* Something of this home may be elsewhere. */
+static inline bool hpx_ctl_far(uint64_t c) { return (c & (HPX_CTL_D | HPX_CTL_FROZEN)) != 0; }
+static inline uint64_t hpx_tag(uint64_t h) { return (h & 63) + ((h & 63) < 1); }
+/* Never 0, so that no empty slot looks like one of any entry's. */
+static inline uint64_t hpx_slot_low(uint64_t h, unsigned k) { return (h >> 3 & 8) | (k + 1); }
+static inline unsigned hpx_slot_distance(uint64_t s) { return (unsigned)(s & 7) - 1; }
 static inline void *hpx_slot_entry(uint64_t s) { return (void *)(uintptr_t)(s & ~HPX_SLOT_LOW); }
 static inline uint64_t hpx_ctl_lane(unsigned j, uint64_t tag) { return tag << (8 * (j + 1)); }
 static inline unsigned hpx_lane(uint64_t hits) { return ((unsigned)__builtin_ctzll(hits) >> 3) - 1; }
+
+/* The slot of the first lane in `hits`: slot[j] is as many bytes into its line as lane j is bits into the word. */
+static inline hpx_u64 *hpx_slot_at(struct hpx_line *line, uint64_t hits)
+{
+	return (hpx_u64 *)(void *)((char *)line + ((unsigned)__builtin_ctzll(hits) & 56u));
+}
 
 /* Bit 6 of each byte whose tag is the one in `tags` (tag * HPX_CTL_ONES). Exact: no borrow crosses a byte. */
 static inline uint64_t hpx_ctl_match(uint64_t c, uint64_t tags)
@@ -126,6 +138,24 @@ static inline const void *hpx_key_bytes(const struct hpx_table *t, const void *e
 	return word - ((size + 7) & ~(size_t)7);
 }
 
+static inline uint64_t hpx_load8(const void *p)
+{
+	uint64_t x;
+
+	memcpy(&x, p, sizeof(x));
+	return x;
+}
+
+/* 9 to 32 bytes. */
+static inline bool hpx_bytes_equal(const char *a, const char *b, size_t n)
+{
+	uint64_t differ = (hpx_load8(a) ^ hpx_load8(b)) | (hpx_load8(a + n - 8) ^ hpx_load8(b + n - 8));
+
+	if (n > 16)
+		differ |= (hpx_load8(a + 8) ^ hpx_load8(b + 8)) | (hpx_load8(a + n - 16) ^ hpx_load8(b + n - 16));
+	return !differ;
+}
+
 bool hpx_key_equal_slow(const struct hpx_table *t, const void *e, const hapax_key *key);
 
 /* The sizes are equal already. */
@@ -133,20 +163,10 @@ static inline bool hpx_key_equal(const struct hpx_table *t, const void *e, const
 {
 	if (HPX_UNLIKELY(!t->plain))
 		return hpx_key_equal_slow(t, e, key);
-	if (HPX_LIKELY(key->size == 8)) {
-		uint64_t a, b;
-
-		memcpy(&a, (const char *)e - 16, 8);
-		memcpy(&b, key->data, 8);
-		return a == b;
-	}
-	if (key->size == 16) {
-		uint64_t a[2], b[2];
-
-		memcpy(a, (const char *)e - 24, 16);
-		memcpy(b, key->data, 16);
-		return a[0] == b[0] && a[1] == b[1];
-	}
+	if (HPX_LIKELY(key->size == 8))
+		return hpx_load8((const char *)e - 16) == hpx_load8(key->data);
+	if (key->size > 8 && key->size <= 32) /* no call: the first and last eight or sixteen bytes, which may overlap */
+		return hpx_bytes_equal((const char *)e - 8 - ((key->size + 7) & ~(size_t)7), key->data, key->size);
 	return key->size == 0 || memcmp(hpx_key_bytes(t, e, key->size), key->data, key->size) == 0;
 }
 

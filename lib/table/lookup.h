@@ -13,7 +13,7 @@
 static inline __attribute__((always_inline)) int hpx_table_hash_fast(struct hpx_table *t, const hapax_key *key, uint64_t *h)
 {
 	if (HPX_LIKELY(key->size == 8 && t->default_hash && key->data)) {
-		*h = hpx_hash_bytes(key->data, 8, t->secret);
+		*h = hpx_hash8(hpx_load8(key->data), t->seed8);
 		return 0;
 	}
 	if (key->size == 16 && t->default_hash && key->data) {
@@ -46,15 +46,15 @@ static inline __attribute__((always_inline)) void *hpx_table_find(struct hpx_tab
 	const uint64_t c = hpx_load_acquire(&line->ctl);
 	uint64_t hits = hpx_ctl_match(c, hpx_tag(h) * HPX_CTL_ONES);
 
-	*far = (c & (HPX_CTL_D | HPX_CTL_FROZEN)) != 0;
+	*far = hpx_ctl_far(c);
 	if (HPX_UNLIKELY(c & HPX_CTL_FROZEN) || hits == 0)
 		return NULL;
 	do {
 		/* order: -> TABLE.CLAIM, TABLE.LEAVE acquire; the entry's fields; that a former one's tag is gone */
-		uint64_t s = hpx_load_acquire(&line->slot[hpx_lane(hits)]) ^ low;
+		uint64_t s = hpx_load_acquire(hpx_slot_at(line, hits)) ^ low;
 		void *e = (void *)(uintptr_t)s;
 
-		if (HPX_UNLIKELY(s & HPX_SLOT_LOW) || HPX_UNLIKELY(!e))
+		if (HPX_UNLIKELY(s & HPX_SLOT_LOW))
 			continue;
 		/* order: -> FLIGHT.COMMIT acquire; what the loader made of the object */
 		if ((hpx_load_acquire(hpx_word(e)) & ~HPX_W_RECORD) != expected || !hpx_key_equal(t, e, key)) {
@@ -70,6 +70,41 @@ static inline __attribute__((always_inline)) void *hpx_table_find(struct hpx_tab
 	if (!HPX_BROKEN(MISS_UNCHECKED) && hpx_load_acquire(&line->ctl) != c)
 		*far = true;
 	return NULL;
+}
+
+/*
+ * The same by a key of eight bytes in a simple table, of the first entry only that has the tag; its hash is not compared, for
+ * equal keys have equal ones. *word: the entry's, as it was found. NULL with *word 0: no tag of the line matched, and unless
+ * hpx_ctl_far(*ctl) it is a miss. NULL otherwise: look again.
+ */
+static inline __attribute__((always_inline)) void *hpx_table_find8(struct hpx_table *t, uint64_t h, uint64_t key, uint64_t *word,
+								   uint64_t *ctl)
+{
+	/* order: -> TABLE.ROOT acquire; the array's contents */
+	struct hpx_line *line = hpx_home(hpx_load_acquire(&t->root), h);
+	const uint64_t c = *ctl = hpx_load_acquire(&line->ctl); /* order: -> TABLE.PUBLISH acquire */
+	const uint64_t hits = hpx_ctl_match(c, hpx_tag(h) * HPX_CTL_ONES);
+	uint64_t s, w;
+	void *e;
+
+	*word = 0;
+	if (HPX_UNLIKELY(hits == 0))
+		return NULL;
+	*word = 1;
+	if (HPX_UNLIKELY(c & HPX_CTL_FROZEN))
+		return NULL;
+	/* order: -> TABLE.CLAIM, TABLE.LEAVE acquire; as above */
+	s = hpx_load_acquire(hpx_slot_at(line, hits)) ^ hpx_slot_low(h, 0);
+	e = (void *)(uintptr_t)s;
+	if (HPX_UNLIKELY(s & HPX_SLOT_LOW))
+		return NULL;
+	w = hpx_load_acquire(hpx_word(e)); /* order: -> FLIGHT.COMMIT acquire; as above */
+	*word = w;
+	if (HPX_UNLIKELY((w & ~HPX_W_HASH_MASK & ~HPX_W_RECORD) != 8 << HPX_W_SIZE_SHIFT) ||
+	    HPX_UNLIKELY(hpx_load8((const char *)e - 16) != key))
+		return NULL;
+	/* order: -> TABLE.PUBLISH acquire, after the slot; as above */
+	return HPX_LIKELY(hpx_load_acquire(&line->ctl) == c) ? e : NULL;
 }
 
 #endif

@@ -181,7 +181,7 @@ static enum step search_line(struct put *p, unsigned k)
 		bool is_chain;
 		enum step step;
 
-		if ((s & HPX_SLOT_LOW) != hpx_slot_low(p->h, k) || !e)
+		if ((s & HPX_SLOT_LOW) != hpx_slot_low(p->h, k))
 			continue;
 		w = hpx_load_acquire(hpx_word(e)); /* order: -> FLIGHT.COMMIT acquire */
 		if ((w ^ p->want) & HPX_W_HASH_MASK)

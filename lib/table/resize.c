@@ -102,7 +102,7 @@ static bool shadowed(struct hpx_table *t, struct hpx_line *home, unsigned d, uns
 			void *x = hpx_slot_entry(s);
 			uint64_t wx;
 
-			if ((s & HPX_SLOT_LOW) != hpx_slot_low(h, n) || !x)
+			if ((s & HPX_SLOT_LOW) != hpx_slot_low(h, n))
 				continue;
 			wx = hpx_load_acquire(hpx_word(x)); /* order: -> FLIGHT.COMMIT acquire */
 			if ((wx ^ w) >> HPX_W_SIZE_SHIFT || wx & HPX_W_GONE || hpx_word_pending(wx))
@@ -231,7 +231,7 @@ bool hpx_move_home(struct hpx_table *t, struct hpx_array *a, size_t i)
 				continue;
 			s = hpx_load_acquire(&home[k].slot[j]); /* order: -> TABLE.CLAIM acquire */
 			e = hpx_slot_entry(s);
-			if ((s & 7) != k)
+			if (hpx_slot_distance(s) != k)
 				continue; /* another home's, perhaps freed: not ours to look into */
 			w = hpx_load_relaxed(hpx_word(e)); /* order: relaxed; hash and size never change */
 			if (shadowed(t, home, d, k, e, w))

@@ -35,7 +35,9 @@ int hpx_table_new(struct hpx_table **out, const struct hpx_table_config *config)
 	t->default_hash = !config->keys.hash;
 	t->keep = config->keep;
 	t->front = config->front;
+	t->simple = t->plain && t->default_hash;
 	t->secret = hpx_env_random(config->env);
+	t->seed8 = hpx_hash8_seed(t->secret);
 	hpx_init(&t->refs, 1);
 	hpx_init(&t->root, a);
 	hpx_env_hold(t->env);
