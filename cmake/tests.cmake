@@ -92,6 +92,12 @@ if(TARGET hapax-stress AND HAPAX_STRESS)
 	set_tests_properties(stress.model_scenarios PROPERTIES TIMEOUT 1200)
 endif()
 
+# What is promised of shared cache lines.
+if(TARGET hapax-lines AND HAPAX_STRESS)
+	add_test(NAME stress.lines COMMAND hapax-lines --check)
+	set_tests_properties(stress.lines PROPERTIES LABELS stress TIMEOUT 120)
+endif()
+
 # The torture, under sanitizers.
 if(TARGET hapax-torture)
 	add_test(NAME stress.torture_sanitized COMMAND hapax-torture --seconds 6 --seed 4)
