@@ -14,15 +14,20 @@
 namespace bench {
 
 const workload all_workloads[] = {
-	/* first: it forks, and this process has no threads and no garbage yet */
+	/* first: they fork, and this process has no threads and no garbage yet */
 	{"w6", "memory per entry: a million entries, 8-byte keys, 64 bytes of payload", run_w6},
+	{"w7", "growth to a million entries: latency of each insert", run_w7},
+	{"limit", "limits of this machine: counts, misses, hashes, read sections, clocks, wake-ups", run_limits},
 	{"w1", "hits, uniform over N live objects; 8-byte and 24-byte keys", run_w1},
 	{"w2", "hits by Zipf's law over a million live objects", run_w2},
 	{"w3", "hits on one hot key", run_w3},
 	{"w4", "churn: nearly every get creates, nearly every release kills", run_w4},
 	{"w5", "cold storm: all threads ask for one missing key whose load takes 1 ms", run_w5},
 	{"w5b", "hits while other keys are being loaded", run_w5b},
+	{"w8", "get_many of 32 keys against 32 gets", run_w8},
+	{"w9", "death of an object with many weak references, and of a chain of objects", run_w9},
 	{"w10", "bounded caches at their limit", run_w10},
+	{"w11", "weak references: create and drop, upgrade and release", run_w11},
 	{nullptr, nullptr, nullptr},
 };
 

@@ -24,7 +24,7 @@ struct contender {
 	std::function<sample(unsigned threads, uint64_t seed)> run;
 };
 
-/* All rounds of one row for each contender; reports the rows. The first contender is whom the others are compared with. */
+/* All rounds of one row for each contender; reports the rows. If the first contender is hapax the others are compared with it. */
 void compete(const settings &s, const char *workload, const char *key, size_t n, unsigned threads,
 	     const std::vector<contender> &contenders, const char *unit = "Mops/s");
 

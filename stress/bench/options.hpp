@@ -18,6 +18,7 @@ struct settings {
 	std::vector<std::string> workloads{};          /* empty: all */
 	std::vector<size_t> sizes{1000, 100000, 1000000}; /* w1 with 8-byte keys */
 	std::vector<size_t> string_sizes{100000, 1000000}; /* w1 with 24-byte keys */
+	std::vector<size_t> asked_sizes{};              /* --n; empty: every workload has its own */
 	double seconds = 0.3;                          /* of one round */
 	unsigned rounds = 7;
 	uint64_t seed = 1;
@@ -27,6 +28,7 @@ struct settings {
 	bool full() const { return mode == bench::mode::full; }
 	const char *mode_name() const;
 	bool wants(const char *workload) const;
+	std::vector<size_t> sizes_or(const std::vector<size_t> &own) const { return asked_sizes.empty() ? own : asked_sizes; }
 };
 
 /* Ends the program when it cannot make sense of its arguments, and after --help and --list. */

@@ -22,7 +22,12 @@ void run_w4(const settings &);
 void run_w5(const settings &);
 void run_w5b(const settings &);
 void run_w6(const settings &);
+void run_w7(const settings &);
+void run_w8(const settings &);
+void run_w9(const settings &);
 void run_w10(const settings &);
+void run_w11(const settings &);
+void run_limits(const settings &);
 
 } // namespace bench
 
