@@ -178,7 +178,7 @@ inline die(m)
 #endif
 }
 
-/* mirrors hpx_release() in lib/object/death.c, with try_kill() there */
+/* mirrors hpx_release() in lib/object/death.c, with hpx_try_kill() there */
 inline release(m)
 {
 	read_lock();
