@@ -10,7 +10,7 @@
 enum {
 	HPX_BITS_MIN = 3,      /* 8 homes */
 	HPX_BITS_MAX = 28,     /* as many as the hash has bits */
-	HPX_MOVE_PER_PUT = 2,  /* homes */
+	HPX_MOVE_PER_PUT = 1,  /* homes: a quarter of the puts that fill an array move what was in the one before */
 	HPX_WANT_ROOM = 64,    /* in hpx_table.want: a move is stuck for lack of room in the last array */
 	HPX_CHAIN_FROM = 7     /* as many entries of one hash in one home make a chain */
 };
@@ -82,6 +82,13 @@ void hpx_array_free(struct hpx_array *a);
 bool hpx_move_home(struct hpx_table *t, struct hpx_array *a, size_t i);
 /* Moves `n` homes of the root array: true when it has been replaced by the next one. */
 bool hpx_move_some(struct hpx_table *t, struct hpx_array *a, unsigned n);
+size_t hpx_array_bytes(const struct hpx_array *a); /* of its lines */
+/* It has many more raises than those that made it look for another array. */
+bool hpx_array_late(struct hpx_array *a);
+/* Outside sections. There was no memory for an array: when to ask again. */
+void hpx_array_missing(struct hpx_table *t);
+/* Outside sections. As below; the array goes if it is of no use any more. */
+void hpx_array_append_this(struct hpx_table *t, struct hpx_array *fresh);
 /* Outside sections. Appends an array with `bits`, if that is still a sensible size. False: no memory. */
 bool hpx_array_append(struct hpx_table *t, unsigned bits);
 /* Outside sections. One twice the size of the last. False: no memory, or no hope. */
@@ -92,6 +99,14 @@ void hpx_consider_growth(struct hpx_table *t, struct hpx_array *a);
 void hpx_consider_shrinking(struct hpx_table *t, struct hpx_array *a, size_t where);
 void hpx_want(struct hpx_table *t, uint32_t bits);
 unsigned hpx_array_load16(struct hpx_array *a, size_t from);
+
+/* ---- grow.c: large arrays, made by housekeeping ---- */
+
+/* Outside sections. True: an array is being made, or will be, where it holds up nobody. */
+bool hpx_grow_later(struct hpx_table *t, unsigned bits);
+#ifdef HPX_TESTING
+extern size_t hpx_prepare_from; /* bytes of the smallest of them */
+#endif
 
 /* ---- over.c ---- */
 

@@ -85,6 +85,12 @@ struct hpx_table {
 	void (*fencing)(void *ctx, void *e);
 	void *collected_ctx;
 	struct hpx_deferred deferred;
+	/* grow.c */
+	hpx_u32 growing;
+	unsigned coming_bits;
+	struct hpx_array *coming;
+	size_t touched; /* bytes of its lines */
+	struct hpx_deferred growth;
 	/* leak.c */
 	void (*known)(void *ctx, void *e, struct hpx_object *o, struct hpx_leak_entry *entry);
 	struct hpx_table *named_next; /* list of those with names, under its lock */

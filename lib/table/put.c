@@ -425,7 +425,7 @@ static void resize_if_due(struct put *p)
 		return;
 	if (bits == HPX_WANT_ROOM)
 		hpx_array_room(p->t);
-	else
+	else if (!hpx_grow_later(p->t, bits))
 		hpx_array_append(p->t, bits);
 	hpx_read_lock();
 }

@@ -27,7 +27,10 @@ enum {
 	LOAD_GROW = 3 * 16,    /* entries per line, times 16: at or above it a worn array is a full one */
 	LOAD_SHRINK = 12,      /* below it, half is enough */
 	LOAD_HALVE_MAX = 40,   /* above it, a forced halving would overflow */
-	HUGE_PAGE = 2 << 20
+	HUGE_PAGE = 2 << 20,
+	FREE_SLICE = 1 << 20,  /* bytes, in one call of the system */
+	GARBAGE_MOST = 1 << 20, /* bytes that count for an array that waits to be freed: nobody should wait for that */
+	AHEAD = 8              /* homes */
 };
 
 static size_t lines_bytes(size_t homes) { return (homes + HPX_REACH) * sizeof(struct hpx_line); }
@@ -54,12 +57,26 @@ struct hpx_array *hpx_array_new(hapax_env *env, unsigned bits)
 	return a;
 }
 
+size_t hpx_array_bytes(const struct hpx_array *a) { return lines_bytes(a->homes); }
+
+/* The pages of a large array go back one part after the other: the system's locks are held for each on its own. */
 void hpx_array_free(struct hpx_array *a)
 {
 	size_t bytes = lines_bytes(a->homes);
 
+	if (bytes >= (size_t)HUGE_PAGE)
+		for (size_t i = 0; i + FREE_SLICE <= bytes; i += FREE_SLICE)
+			(void)madvise((char *)a->lines + i, FREE_SLICE, MADV_DONTNEED); /* a wish */
+
 	hpx_free(a->env, a->lines, bytes, lines_align(bytes));
 	hpx_free(a->env, a, sizeof(*a), HPX_CACHE_LINE);
+}
+
+static size_t garbage_bytes(const struct hpx_array *a)
+{
+	size_t bytes = lines_bytes(a->homes);
+
+	return bytes < (size_t)GARBAGE_MOST ? bytes : (size_t)GARBAGE_MOST;
 }
 
 static void free_retired(struct hpx_deferred *d)
@@ -256,6 +273,21 @@ bool hpx_move_home(struct hpx_table *t, struct hpx_array *a, size_t i)
 	return true;
 }
 
+/* What moving home `i` of `a` will read. Slots that are empty, or have nothing to look at any more, do no harm. */
+static void fetch_home(struct hpx_array *a, uint64_t i)
+{
+	struct hpx_line *line = &a->lines[i];
+
+	if (i + AHEAD < a->homes)
+		__builtin_prefetch(line + AHEAD);
+	for (unsigned j = 0; j < HPX_SLOTS; j++) {
+		uint64_t s = hpx_load_relaxed(&line->slot[j]); /* order: relaxed; an address to prefetch */
+
+		if (s)
+			__builtin_prefetch(hpx_word(hpx_slot_entry(s)));
+	}
+}
+
 bool hpx_move_some(struct hpx_table *t, struct hpx_array *a, unsigned n)
 {
 	/* order: relaxed; the dispenser only spreads work, `verified` makes sure of it */
@@ -264,6 +296,8 @@ bool hpx_move_some(struct hpx_table *t, struct hpx_array *a, unsigned n)
 
 	if (i < a->homes) {
 		i = hpx_add_relaxed(&a->cursor, n);
+		for (uint64_t k = i + AHEAD; k < i + AHEAD + n && k < a->homes; k++)
+			fetch_home(a, k);
 		for (uint64_t k = i; k < i + n && k < a->homes; k++)
 			hpx_move_home(t, a, (size_t)k);
 		if (i < a->homes)
@@ -285,7 +319,7 @@ bool hpx_move_some(struct hpx_table *t, struct hpx_array *a, unsigned n)
 	if (hpx_cas_acq_rel(&t->root, &old, next)) { /* order: TABLE.ROOT -> acq_rel; everything is in `next` */
 		/* Overflows that a fresh move leaves are the hash's, not wear. order: relaxed; a threshold */
 		hpx_store_relaxed(&next->limit, hpx_load_relaxed(&next->raises) + next->homes / 6 + 2);
-		hpx_retire(t->env, &a->deferred, lines_bytes(a->homes), free_retired);
+		hpx_retire(t->env, &a->deferred, garbage_bytes(a), free_retired);
 	}
 	return true;
 }
@@ -301,34 +335,58 @@ static struct hpx_array *last_array(struct hpx_table *t)
 	return a;
 }
 
-/* `from` NULL: after the root only, of any neighbouring size; else after the last, of exactly twice its size. */
-static bool append(struct hpx_table *t, unsigned bits, bool room)
+void hpx_array_missing(struct hpx_table *t)
 {
-	struct hpx_array *fresh = hpx_array_new(t->env, bits), *last, *none = NULL;
-	unsigned now;
+	struct hpx_array *last;
+
+	hpx_read_lock();
+	last = last_array(t);
+	/* It goes on with the array it has; later it asks again. order: relaxed; a threshold */
+	hpx_add_relaxed(&last->limit, last->homes / 16 + 1);
+	hpx_read_unlock();
+}
+
+bool hpx_array_late(struct hpx_array *a)
+{
+	/* order: relaxed; thresholds */
+	return hpx_load_relaxed(&a->raises) > hpx_load_relaxed(&a->limit) + a->homes / 2;
+}
+
+/* `room` false: after the root only, of any neighbouring size; else after the last, of exactly twice its size. */
+static void append(struct hpx_table *t, struct hpx_array *fresh, bool room)
+{
+	struct hpx_array *last, *none = NULL;
+	unsigned bits = hpx_array_bits(fresh), now;
 	bool in;
 
 	hpx_read_lock();
 	last = last_array(t);
 	now = hpx_array_bits(last);
-	if (!fresh) {
-		/* It goes on with the array it has; later it asks again. order: relaxed; a threshold */
-		hpx_add_relaxed(&last->limit, last->homes / 16 + 1);
-		hpx_read_unlock();
-		return false;
-	}
 	in = room ? bits == now + 1
 		  : last == hpx_load_acquire(&t->root) && bits + 1 >= now && bits <= now + 1; /* order: -> TABLE.ROOT acquire */
 	in = in && hpx_cas_acq_rel(&last->next, &none, fresh); /* order: TABLE.NEXT -> acq_rel; the zeroed lines */
 	hpx_read_unlock();
 	if (!in)
 		hpx_array_free(fresh);
-	return true; /* or somebody else has made room meanwhile */
 }
+
+/* True: there it is, or somebody else has made room meanwhile. */
+static bool append_new(struct hpx_table *t, unsigned bits, bool room)
+{
+	struct hpx_array *fresh = hpx_array_new(t->env, bits);
+
+	if (fresh)
+		append(t, fresh, room);
+	else
+		hpx_array_missing(t);
+	return fresh;
+}
+
+void hpx_array_append_this(struct hpx_table *t, struct hpx_array *fresh) { append(t, fresh, false); }
 
 bool hpx_array_append(struct hpx_table *t, unsigned bits)
 {
-	return append(t, bits, false);
+	return append_new(t, bits, false);
 }
 
 bool hpx_array_room(struct hpx_table *t)
@@ -342,7 +400,7 @@ bool hpx_array_room(struct hpx_table *t)
 	/* One crowded place in an empty table: no number of lines will help. */
 	if (bits >= HPX_BITS_MAX || (bits > 20 && load < 1))
 		return false;
-	return append(t, bits + 1, true);
+	return append_new(t, bits + 1, true);
 }
 
 void hpx_array_room_at_any_price(struct hpx_table *t)
@@ -375,6 +433,9 @@ void hpx_consider_growth(struct hpx_table *t, struct hpx_array *a)
 	unsigned bits = hpx_array_bits(a);
 
 	if (hpx_load_acquire(&a->next)) /* order: -> TABLE.NEXT acquire */
+		return;
+	/* order: TABLE.GROW relaxed; a hint: it is seen to */
+	if (hpx_load_relaxed(&t->growing) && !hpx_array_late(a))
 		return;
 	/* order: relaxed; where to sample */
 	if (hpx_array_load16(a, (size_t)hpx_load_relaxed(&a->raises) * 64) >= LOAD_GROW && bits < HPX_BITS_MAX)
