@@ -17,7 +17,7 @@ help:
 	@echo "make torture       the whole cache under load for TORTURE_SECONDS, in the tsan build too; then the model with"
 	@echo "                   TORTURE_MODEL_SEEDS=$(TORTURE_MODEL_SEEDS) per scenario and depth, which takes days"
 	@echo "make model         the sources under a deterministic scheduler: MODEL_SEEDS=$(MODEL_SEEDS) per scenario and depth"
-	@echo "make bench         measurements, peers beside us"
+	@echo "make bench         measurements, peers beside us, which it installs: build/bench.json (docs/bench.md)"
 	@echo "make policy        hit ratios on the traces of TRACES=DIR, and a page with the curves: build/policy.html"
 	@echo "make debug|asan|tsan|release     one build with its tests"
 	@echo "make spin          models of the protocols, searched exhaustively, in all their sizes"
@@ -37,9 +37,11 @@ demo: deps
 	build/release/bin/hapax-stress files $(DEMO_ARGS)
 
 bench: deps
+	@scripts/install-bench-deps.sh
 	@cmake --preset release >/dev/null
 	@cmake --build build/release -j $(JOBS) --target hapax-stress
-	build/release/bin/hapax-stress bench $(BENCH_ARGS)
+	@cmake --build build/release -j $(JOBS) --target hapax-peers -- -k 0 || echo "a peer was not built and will be absent"
+	build/release/bin/hapax-stress bench --json build/bench.json $(BENCH_ARGS)
 
 policy: deps
 	@[ -n "$(TRACES)" ] || { echo "make policy TRACES=DIR"; exit 2; }

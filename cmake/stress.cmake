@@ -52,6 +52,8 @@ if(HAPAX_SANITIZE OR HAPAX_COVERAGE)
 	endif()
 endif()
 
+include(cmake/peers.cmake)
+
 pkg_check_modules(TBB tbb)
 if(TBB_FOUND)
 	target_compile_definitions(hapax-stress PRIVATE HAVE_TBB)

@@ -17,8 +17,8 @@
 
 namespace bench {
 
-/* One subject of one row: its name and how to run it once. It lives (populated, a child process at the other end of a
- * pipe) until the last copy of `run` is gone, and may not work between its runs. */
+/* One subject of one row: its name and how to run it once; a value below 0 leaves it out of the row. It lives (populated, a
+ * child process at the other end of a socket) until the last copy of `run` is gone, and may not work between its runs. */
 struct contender {
 	std::string name;
 	std::function<sample(unsigned threads, uint64_t seed)> run;

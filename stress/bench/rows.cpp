@@ -18,6 +18,7 @@ namespace bench {
 FILE *human = stdout;
 
 static std::vector<row> all;
+static std::map<std::string, std::string> versions, absences;
 
 const std::vector<row> &rows() { return all; }
 
@@ -92,6 +93,14 @@ const row *find(const std::string &workload, const std::string &subject, const s
 		if (r.workload == workload && r.subject == subject && r.key == key && r.n == n && r.threads == threads)
 			return &r;
 	return nullptr;
+}
+
+void note_version(const std::string &peer, const std::string &version) { versions[peer] = version; }
+
+void note_absent(const std::string &peer, const std::string &workload, const std::string &why)
+{
+	if (absences.emplace(peer + ", " + workload, why).second)
+		std::fprintf(human, "%-8s %s: absent, %s\n", workload.c_str(), peer.c_str(), why.c_str());
 }
 
 /* ---- JSON ---- */
@@ -200,6 +209,12 @@ int write_json(const settings &s, const std::vector<verdict> &bars)
 	add_integer(root, "cores", std::thread::hardware_concurrency());
 	add(root, "cpu", processor());
 	json_object_object_add(root, "ok", json_object_new_boolean(true));
+	for (const auto &[key, texts] : {std::make_pair("peers", &versions), std::make_pair("absent", &absences)}) {
+		json_object *o = json_object_new_object();
+		for (const auto &text : *texts)
+			add(o, text.first.c_str(), text.second);
+		json_object_object_add(root, key, o);
+	}
 	for (const row &r : all)
 		json_object_array_add(array, row_json(r));
 	json_object_object_add(root, "rows", array);

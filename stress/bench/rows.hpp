@@ -9,6 +9,8 @@
  *   mode      "quick", "default" or "full"
  *   seed, seconds (of one round), round_count, threads (the most), cores, cpu
  *   ok        every run ended and every value was right (a benchmark that finds a wrong value ends the program)
+ *   peers     object: the version of each peer, by its name, as far as it says one
+ *   absent    object: why a peer was left out, by "name, workload"
  *   rows      array, in the order measured:
  *     workload          "w1" .. "w11", "w10-20us", "limit"; the table in bench.cpp describes them
  *     subject           who was measured: "hapax", a peer, or the name of a limit
@@ -89,6 +91,10 @@ row make_row(const char *workload, const std::string &subject, const char *key, 
 const std::vector<row> &rows();
 /* Adds it and prints a line; `ratio` above 0: hapax's figure by this one. */
 void report(const row &r, double ratio = 0);
+/* What the JSON says of a peer's version. */
+void note_version(const std::string &peer, const std::string &version);
+/* A peer that is left out of a workload's rows: says so, once. */
+void note_absent(const std::string &peer, const std::string &workload, const std::string &why);
 const row *find(const std::string &workload, const std::string &subject, const std::string &key, size_t n, unsigned threads);
 
 /* Where lines for people go: stdout, or stderr if the JSON takes stdout. */

@@ -5,6 +5,7 @@
  * All subjects of a row are alive together, so that their runs can take turns.
  */
 #include "compete.hpp"
+#include "foreign.hpp"
 #include "peers.hpp"
 #include "populated.hpp"
 #include "workload.hpp"
@@ -31,6 +32,7 @@ template <class Key> static void uniform_rows(const settings &s, const char *wor
 		using subject = typename decltype(tag)::type;
 		field.push_back(uniform(subject::name(), s, std::make_shared<populated<subject, Key>>(n)));
 	});
+	add_foreign(field, s, {workload, key_name<Key>(), n});
 	for (unsigned t : s.threads)
 		compete(s, workload, key_name<Key>(), n, t, field);
 }
@@ -86,6 +88,7 @@ void run_w2(const settings &s)
 			})};
 		}});
 	});
+	add_foreign(field, s, {"w2", "u64", n, each});
 	for (unsigned t : s.threads)
 		compete(s, "w2", "u64", n, t, field);
 }
@@ -104,6 +107,7 @@ void run_w3(const settings &s)
 	/* what a cache holds itself may be counted in another way than what only its users hold */
 	field.push_back(uniform("hapax (retaining)", s,
 				std::make_shared<populated<hapax, key_u64>>(1, std::make_unique<hapax>(1000, nullptr))));
+	add_foreign(field, s, {"w3", "u64", 1});
 	for (unsigned t : s.threads)
 		compete(s, "w3", "u64", 1, t, field);
 }

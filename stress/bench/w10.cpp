@@ -5,6 +5,7 @@
  */
 #include "../peers/mutex_lru.hpp"
 #include "compete.hpp"
+#include "foreign.hpp"
 #include "workload.hpp"
 #include "zipf.hpp"
 
@@ -86,6 +87,7 @@ void run_w10(const settings &s)
 				     own("hapax (lru)", hapax_policy_lru()),
 				     bounded_of(mutex_lru_subject<key_u64>::name(), std::move(peer), keys, s.seconds, load)};
 
+	add_foreign(field, s, {"w10", "u64", room}, [load] { return uint64_t(load->count()); });
 	for (unsigned t : s.threads)
 		compete(s, "w10", "u64", room, t, field);
 	*load = std::chrono::microseconds(20);

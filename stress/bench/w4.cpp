@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "compete.hpp"
+#include "foreign.hpp"
 #include "measure.hpp"
 #include "peers.hpp"
 #include "workload.hpp"
@@ -34,6 +35,7 @@ void run_w4(const settings &s)
 			})};
 		}});
 	});
+	add_foreign(field, s, {"w4", "u64", n});
 	for (unsigned t : s.threads)
 		compete(s, "w4", "u64", n, t, field);
 }

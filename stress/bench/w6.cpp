@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "compete.hpp"
+#include "foreign.hpp"
 #include "measure.hpp"
 #include "peers.hpp"
 #include "workload.hpp"
@@ -71,6 +72,7 @@ void run_w6(const settings &s)
 		using subject = typename decltype(tag)::type;
 		field.push_back({subject::name(), [](unsigned, uint64_t) { return sample{in_a_child<subject>(n)}; }});
 	});
+	add_foreign_memory(field, "u64", n);
 	settings few = s; /* repeats to a few bytes in a thousand */
 	few.rounds = s.quick() ? 1 : std::min(3u, s.rounds);
 	compete(few, "w6", "u64", n, 1, field, "bytes");
