@@ -246,6 +246,17 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_cache_get_with(hapax_cache *cache, hapax_ke
 /* Present or not: 0 and an owned reference, or HAPAX_MISS; never loads, never waits. _if_present counts a hit or miss. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_get_if_present(hapax_cache *cache, hapax_key key, void **out);
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_get_quietly(hapax_cache *cache, hapax_key key, void **out);
+/*
+ * Borrows the object under `key`: no reference is taken, and nothing shared is written. 0: a borrow has begun; *object can be
+ * read until its hapax_borrow_end(), even if it dies meanwhile, which the borrower does not see. Each borrow that began
+ * is ended, on its thread; they nest. A borrow is a read section: memory is freed after it, so it should be short, and nothing
+ * in it may wait for a grace period (creating objects may fail with HAPAX_EGARBAGE). Never loads, never waits.
+ * Counts a hit when there is one; a policy that has to hear of each hit (exact LRU) does not hear of borrows.
+ * Owns: the borrower, nothing. Thread: any. Section: either. Blocks: no. Order: as hapax_cache_get().
+ * Fails: HAPAX_MISS (not there, or a get would have to do more than to find it), HAPAX_ENULL, HAPAX_EKEY, HAPAX_ECALLBACK (its
+ * hash), HAPAX_ECLOSED, HAPAX_ETYPE (not a type with HAPAX_TYPE_BORROW). No borrow has begun then, and *object is NULL.
+ */
+HAPAX_API HAPAX_MUST_CHECK int hapax_cache_borrow(hapax_cache *cache, hapax_key key, const void **object);
 /* As their hapax_table_ namesakes; put fences loads of the key. HAPAX_ETYPE for an object of another type. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_put(hapax_cache *cache, hapax_key key, void *object);
 

@@ -81,6 +81,10 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_retain(void *object);
  */
 HAPAX_API void hapax_release(void *object);
 
+/* Ends the latest borrow of this thread (hapax_cache_borrow). Deaths that its releases brought about since its first borrow
+ * run here, when it is its last one. Thread: the one that borrowed. Section: as at the borrow. Blocks: as hapax_release. */
+HAPAX_API void hapax_borrow_end(void);
+
 /* The strong count now: a hint under concurrency, exact at rest; 0 once dead. Thread: any that holds the object. */
 HAPAX_API uint64_t hapax_count(const void *object);
 

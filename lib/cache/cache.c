@@ -133,6 +133,8 @@ static int check_options(const hapax_cache_options *o)
 	rc = hpx_type_check(o->type);
 	if (rc)
 		return rc;
+	if (o->flags & HAPAX_CACHE_EXCLUSIVE && o->type->flags & HAPAX_TYPE_BORROW)
+		return HAPAX_EOPTION;
 	return o->type->flags & HAPAX_TYPE_NOT_WEAK ? HAPAX_ENOTWEAK : 0;
 }
 
@@ -217,6 +219,7 @@ int hpx_cache_create(hapax_cache **out, const hapax_cache_options *options, cons
 		.env = env, .keys = options->keys, .capacity = options->capacity, .keep = c->exclusive};
 	rc = hpx_tier_create(&c->tier, env, options);
 	c->client = client;
+	c->borrows = c->type && c->type->flags & HAPAX_TYPE_BORROW;
 	c->lingers = c->type && c->type->flags & HAPAX_TYPE_MAY_LINGER;
 	c->promotes = ((c->tier && c->tier->retains) || c->lingers) && !c->exclusive && !hpx_env_threadless(env) &&
 		      !(options->flags & HAPAX_CACHE_NO_PROMOTION);

@@ -99,6 +99,7 @@ struct hapax_cache {
 	bool exclusive;
 	bool promotes;         /* hits look out for other threads: objects may be promoted (object/hot.h) */
 	bool lingers;          /* also those that the cache does not hold */
+	bool borrows;          /* its type may be borrowed */
 	struct hpx_counters counters;
 
 	hpx_u64 calls; /* slow calls in progress, and one for the caller's handle */

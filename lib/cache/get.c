@@ -56,10 +56,11 @@ static bool stays(void *cache, void *e)
 	hapax_cache *c = cache;
 	uint32_t flags;
 
-	/* order: HOT.STAYS acquire; whoever lets go of it has said so before its release, which is before our promotion, or after */
+	/* order: HOT.DEMOTE relaxed; whoever lets go of it has said so before its release, which comes before our promotion in the
+	 * count's order, and is seen; or after it, and sees it */
 	if (!c->tier)
-		return !(hpx_load_acquire(hpx_word(e)) & HPX_W_GONE);
-	flags = hpx_load_acquire(&hpx_node_of(c, e)->flags);
+		return !(hpx_load_relaxed(hpx_word(e)) & HPX_W_GONE);
+	flags = hpx_load_relaxed(&hpx_node_of(c, e)->flags);
 	return !(flags & (HPX_NODE_LEFT | HPX_NODE_NEGATIVE)) && (c->lingers || flags & HPX_NODE_RETAINED);
 }
 

@@ -301,6 +301,18 @@ static void run_notes(struct hpx_thread *given)
 
 /* ---- dying ------------------------------------------------------------------------------------------------------- */
 
+/* A destructor changes what borrowers read; so it, and the callbacks before it, wait for them. Such classes' blocks are large. */
+static bool waits_for_readers(struct hpx_class *c, struct hpx_object *o)
+{
+	/* order: OBJECT.FLAG relaxed; this death's own, or of a holder before it */
+	if (HPX_LIKELY(!(c->type->flags & HAPAX_TYPE_BORROW)) || !c->type->destroy ||
+	    hpx_load_relaxed(&o->count) & (HPX_LATE | HPX_NODTOR))
+		return false;
+	hpx_or_relaxed(&o->count, HPX_LATE);
+	hpx_object_later(c, o, hpx_hot_mourn);
+	return true;
+}
+
 struct dying {
 	struct hpx_thread *self;
 	struct hpx_class *class;
@@ -312,9 +324,11 @@ static void die_rest(struct dying *d)
 {
 	struct hpx_thread *self = d->self;
 
-	if (deferred(d->class, d->object)) {
+	if (waits_for_readers(d->class, d->object)) {
+		/* hpx_hot_mourn() will have it */
+	} else if (deferred(d->class, d->object)) {
 		/* hapax_run_deferred() or hapax_env_destroy() has it */
-	} else if (self->running_deaths || self->running_notes) {
+	} else if (self->running_deaths || self->running_notes || self->borrows) {
 		hpx_death_link_init(d->object);
 		queue_append(self, d->object);
 		return;
@@ -325,7 +339,7 @@ static void die_rest(struct dying *d)
 	} else {
 		run_deaths(self, d->object);
 	}
-	if (HPX_UNLIKELY(self->dying != NULL) && !self->running_deaths && !self->running_notes)
+	if (HPX_UNLIKELY(self->dying != NULL) && !self->running_deaths && !self->running_notes && !self->borrows)
 		run_deaths(self, NULL);
 }
 
@@ -337,7 +351,7 @@ __attribute__((noinline, cold)) static void die(struct hpx_thread *self, struct 
 		struct dying d __attribute__((cleanup(die_rest))) = {.self = self, .class = hpx_class_of(o), .object = o};
 
 		death_begin(d.class, o);
-		if (HPX_UNLIKELY(self->notes != NULL) && !self->running_notes)
+		if (HPX_UNLIKELY(self->notes != NULL) && !self->running_notes && !self->borrows)
 			run_notes(self);
 	}
 	errno = saved;
@@ -345,7 +359,35 @@ __attribute__((noinline, cold)) static void die(struct hpx_thread *self, struct 
 
 void hpx_die(struct hpx_object *o)
 {
+	/* order: OBJECT.FLAG relaxed; set by its own death */
+	if (hpx_load_relaxed(&o->count) & HPX_LATE) {
+		struct dying d = {.self = &hpx_self, .class = hpx_class_of(o), .object = o};
+
+		die_rest(&d);
+		return;
+	}
 	die(&hpx_self, o);
+}
+
+/* Deaths, and what is owed to watchers of them, have waited for the end of this thread's borrows. */
+__attribute__((noinline, cold)) static void borrows_over(struct hpx_thread *self)
+{
+	int saved = errno;
+
+	if (self->notes && !self->running_notes)
+		run_notes(self);
+	if (self->dying && !self->running_deaths && !self->running_notes)
+		run_deaths(self, NULL);
+	errno = saved;
+}
+
+void hapax_borrow_end(void)
+{
+	struct hpx_thread *self = &hpx_self;
+
+	hpx_read_unlock();
+	if (--self->borrows == 0 && HPX_UNLIKELY(self->dying || self->notes))
+		borrows_over(self);
 }
 
 /* What CALLBACK_TWICE makes of the swap below. */

@@ -46,7 +46,9 @@ static HPX_ATOMIC(struct hpx_hot_block *) blocks;
 static hpx_u32 wanting; /* a promoter found no slot free */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* under the lock */
-static struct hpx_object *dead, *dead_last; /* linked by hpx_death_link() */
+static struct burials {
+	struct hpx_object *first, *last; /* linked by hpx_death_link() */
+} dead[2];                               /* of environments without threads of ours, and of others */
 static unsigned burying;                    /* threads that run one of them */
 static bool undertaker;                     /* the thread is there, or about to be */
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
@@ -92,45 +94,54 @@ static struct hpx_hot_block *block_make(void)
 	return b;
 }
 
-/* Takes and releases by cells: how many in all, and how many more takes. `zero`: nobody writes them any more. */
-static uint64_t sum(unsigned at, bool zero, uint64_t *uses)
+/* order: -> HOT.BLOCKS acquire; the block */
+#define EACH_BLOCK(b) (struct hpx_hot_block *b = hpx_load_acquire(&blocks); b; b = hpx_load_acquire(&b->next))
+
+/* Nobody writes these cells any more: how many more takes than releases. */
+static uint64_t sum_and_zero(unsigned at)
 {
-	uint64_t more = 0, got, put;
+	uint64_t more = 0;
 
-	*uses = 0;
-	/* order: -> HOT.BLOCKS acquire; the block */
-	for (struct hpx_hot_block *b = hpx_load_acquire(&blocks); b; b = hpx_load_acquire(&b->next)) {
-		struct hpx_hot_cell *cell = &b->cell[at];
-
-		/* order: HOT.CELL relaxed; after a grace period, or as a hint */
-		got = hpx_load_relaxed(&cell->got);
-		put = hpx_load_relaxed(&cell->put);
-		more += got - put;
-		*uses += got + put;
-		if (zero && (got || put)) {
-			hpx_store_relaxed(&cell->got, 0);
-			hpx_store_relaxed(&cell->put, 0);
+	for EACH_BLOCK(b) {
+		/* order: HOT.CELL relaxed; after the grace period, which is the edge */
+		more += hpx_load_relaxed(&b->cell[at].got) - hpx_load_relaxed(&b->cell[at].put);
+		if (!HPX_BROKEN(HOT_NOT_ZEROED)) {
+			hpx_store_relaxed(&b->cell[at].got, 0);
+			hpx_store_relaxed(&b->cell[at].put, 0);
 		}
 	}
 	return more;
 }
 
-/* `count` has SLT. */
-static uint64_t users(uint64_t count, uint64_t *uses)
+/*
+ * How many hold an object that is not plain, as a hint: releases first, then the count, then takes, so that what goes on meanwhile
+ * makes it more, never less than it was in between. *uses: by cells, in all.
+ */
+static uint64_t users(struct hpx_object *o, uint64_t *uses)
 {
-	unsigned at = (unsigned)((count & HPX_SLOT_MASK) >> HPX_SLOT_SHIFT);
+	/* order: OBJECT.COUNT relaxed; names the slot */
+	unsigned at = (unsigned)((hpx_load_relaxed(&o->count) & HPX_SLOT_MASK) >> HPX_SLOT_SHIFT);
+	uint64_t got = 0, put = 0, count;
 
 	*uses = 0;
-	if (!at) /* claimed, not promoted yet */
+	for EACH_BLOCK(b)
+		put += at ? hpx_load_acquire(&b->cell[at - 1].put) : 0; /* order: -> HOT.CELL acquire; its takes */
+	count = hpx_load_acquire(&o->count); /* order: -> OBJECT.DROP acquire; before the takes are read */
+	for EACH_BLOCK(b)
+		got += at ? hpx_load_relaxed(&b->cell[at - 1].got) : 0; /* order: HOT.CELL relaxed; a hint */
+	if ((count & HPX_SLOT_MASK) >> HPX_SLOT_SHIFT != at) /* promoted, or plain, meanwhile */
+		return (count & HPX_SLOT_MASK ? count - HPX_BIAS : count) / HPX_ONE;
+	if (!at)
 		return count / HPX_ONE;
-	return ((count - HPX_BIAS) / HPX_ONE + sum(at - 1, false, uses)) & (UINT64_MAX / HPX_ONE);
+	*uses = got + put;
+	return ((count - HPX_BIAS) / HPX_ONE + got - put) & (UINT64_MAX / HPX_ONE);
 }
 
-uint64_t hpx_hot_refs(uint64_t count)
+uint64_t hpx_hot_refs(struct hpx_object *o)
 {
 	uint64_t uses;
 
-	return users(count, &uses);
+	return users(o, &uses);
 }
 
 /* ---- demotion ---------------------------------------------------------------------------------------------------- */
@@ -161,34 +172,38 @@ void hpx_hot_cool(struct hpx_object *o)
 
 static void *undertake(void *arg);
 
-/* Not inside the lock: threads of a process that has no room for another one do without. */
-static void undertaker_start(hapax_env *env)
+/* Where no thread is to be had, deaths wait for hapax_reclaim() and its kin, or for the next one. */
+static void undertaker_start(void)
 {
-	bool start;
-
-	if (hpx_env_threadless(env))
-		return;
-	pthread_mutex_lock(&lock);
-	start = dead && !undertaker;
-	undertaker |= start;
-	pthread_mutex_unlock(&lock);
-	if (!start || hpx_thread_start(undertake))
+	if (hpx_thread_start(undertake))
 		return;
 	pthread_mutex_lock(&lock);
 	undertaker = false;
 	pthread_mutex_unlock(&lock);
 }
 
-/* The lock is held. `o` is dead, by this thread. */
-static void dead_add(struct hpx_object *o)
+/* The lock is held: true: the caller calls undertaker_start(), without the lock. */
+static bool undertaker_wanted(void)
 {
+	if (undertaker || !dead[1].first)
+		return false;
+	undertaker = true;
+	return true;
+}
+
+/* The lock is held. `o` is dead, by this thread. As undertaker_wanted(). */
+static bool dead_add(struct hpx_object *o)
+{
+	struct burials *list = &dead[!hpx_env_threadless(hpx_class_of(o)->env)];
+
 	hpx_death_link_init(o);
-	if (dead)
-		hpx_death_link(dead_last, o);
+	if (list->first)
+		hpx_death_link(list->last, o);
 	else
-		dead = o;
-	dead_last = o;
+		list->first = o;
+	list->last = o;
 	pthread_cond_broadcast(&changed);
+	return undertaker_wanted();
 }
 
 /* After a grace period that began after HOT had been cleared: the cells are nobody's. */
@@ -197,14 +212,12 @@ static void drain(struct hpx_deferred *d)
 	struct slot *s = HPX_CONTAINER_OF(d, struct slot, deferred);
 	unsigned at = (unsigned)(s - slots);
 	struct hpx_object *o = s->object;
-	uint64_t more, uses, now;
-	bool last = false;
-	hapax_env *env;
+	bool last = false, start = false;
+	uint64_t more, now;
 
 	pthread_mutex_lock(&lock);
-	more = sum(at, !HPX_BROKEN(HOT_NOT_ZEROED), &uses) * HPX_ONE - HPX_BIAS - HPX_SLT - ((uint64_t)(at + 1) << HPX_SLOT_SHIFT);
+	more = sum_and_zero(at) * HPX_ONE - HPX_BIAS - HPX_SLT - ((uint64_t)(at + 1) << HPX_SLOT_SHIFT);
 	hpx_read_lock(); /* with the addition the object becomes that of whoever kills it */
-	env = hpx_class_of(o)->env;
 	/* order: OBJECT.DROP -> acq_rel; what was done under the cells, which the grace period has ordered, before the death */
 	now = hpx_add_acq_rel(&o->count, more) + more;
 	if (HPX_UNLIKELY(now >> 63))
@@ -217,10 +230,10 @@ static void drain(struct hpx_deferred *d)
 	hpx_store_release(&s->state, FREE);
 	hpx_sub_relaxed(&hpx_ticking, 1); /* order: HOT.USED relaxed; a hint */
 	if (last)
-		dead_add(o);
+		start = dead_add(o);
 	pthread_mutex_unlock(&lock);
-	if (last)
-		undertaker_start(env);
+	if (start)
+		undertaker_start();
 }
 
 /* ---- promotion --------------------------------------------------------------------------------------------------- */
@@ -326,7 +339,7 @@ void hpx_hot_attend(hapax_env *env)
 static bool cold(struct slot *s, uint64_t *lately)
 {
 	/* order: OBJECT.COUNT relaxed; a hint */
-	uint64_t count = hpx_load_relaxed(&s->object->count), uses, refs = users(count, &uses);
+	uint64_t count = hpx_load_relaxed(&s->object->count), uses, refs = users(s->object, &uses);
 
 	*lately = uses - s->uses;
 	s->uses = uses;
@@ -361,12 +374,12 @@ static void tick(void)
 /* ---- deaths ------------------------------------------------------------------------------------------------------ */
 
 /* The lock is held. */
-static struct hpx_object *dead_take(void)
+static struct hpx_object *dead_take(struct burials *list)
 {
-	struct hpx_object *o = dead;
+	struct hpx_object *o = list->first;
 
 	if (o) {
-		dead = hpx_death_next(o);
+		list->first = hpx_death_next(o);
 		hpx_death_link(o, NULL);
 		burying++;
 	}
@@ -396,7 +409,9 @@ void hpx_hot_bury(void)
 
 	do {
 		pthread_mutex_lock(&lock);
-		o = dead_take();
+		o = dead_take(&dead[0]);
+		if (!o)
+			o = dead_take(&dead[1]);
 		pthread_mutex_unlock(&lock);
 		if (o)
 			bury(o);
@@ -406,17 +421,16 @@ void hpx_hot_bury(void)
 /* User code has left it: another one goes on. */
 static void undertaker_left(bool *left)
 {
-	hapax_env *env = NULL;
+	bool start;
 
 	if (HPX_LIKELY(!*left))
 		return;
 	pthread_mutex_lock(&lock);
 	undertaker = false;
-	if (dead)
-		env = hpx_class_of(dead)->env;
+	start = undertaker_wanted();
 	pthread_mutex_unlock(&lock);
-	if (env)
-		undertaker_start(env);
+	if (start)
+		undertaker_start();
 }
 
 /* It goes when there is nothing more to do, and comes again. */
@@ -433,9 +447,9 @@ static void *undertake(void *arg)
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_sec += LINGER_S;
 		pthread_mutex_lock(&lock);
-		while (!dead && !pthread_cond_timedwait(&changed, &lock, &until))
+		while (!dead[1].first && !pthread_cond_timedwait(&changed, &lock, &until))
 			;
-		o = dead_take();
+		o = dead_take(&dead[1]);
 		undertaker = o != NULL;
 		pthread_mutex_unlock(&lock);
 		if (!o)
@@ -446,19 +460,38 @@ static void *undertake(void *arg)
 	return NULL;
 }
 
+void hpx_hot_mourn(struct hpx_deferred *d)
+{
+	bool start;
+
+	pthread_mutex_lock(&lock);
+	start = dead_add(hpx_object_of_large(d));
+	pthread_mutex_unlock(&lock);
+	if (start)
+		undertaker_start();
+}
+
 /* ---- at rest ----------------------------------------------------------------------------------------------------- */
 
-void hpx_hot_settle(void)
+/* True: a grace period is due for some. */
+static bool cool_all(void)
 {
 	/* order: HOT.USED relaxed; who promotes now does so after this */
-	if (!hpx_load_relaxed(&hpx_ticking) || hpx_in_section())
-		return;
+	if (!hpx_load_relaxed(&hpx_ticking))
+		return false;
 	pthread_mutex_lock(&lock);
 	for (struct slot *s = slots; s < slots + HPX_HOT_SLOTS; s++)
 		/* order: -> HOT.SLOT acquire; its object */
 		if (hpx_load_acquire(&s->state) == LIVE)
 			hpx_hot_cool(s->object);
 	pthread_mutex_unlock(&lock);
+	return true;
+}
+
+void hpx_hot_settle(void)
+{
+	if (hpx_in_section() || !cool_all())
+		return;
 	hpx_gp_rounds(3, HPX_WORK_SOME);
 	hpx_hot_bury();
 }
@@ -484,8 +517,9 @@ void hapax_reclaim(hapax_env *env)
 
 	(void)env; /* grace periods are the process's */
 	if (!hpx_in_section()) {
-		hpx_hot_settle();
-		hpx_hot_bury();
+		cool_all();
+		hpx_gp_rounds(3, HPX_WORK_ALL);
+		hpx_hot_bury(); /* what was drained, and what had waited for readers */
 		wait_for_burials();
 		hpx_gp_rounds(3, HPX_WORK_ALL);
 	}

@@ -67,7 +67,8 @@ static inline void hpx_cell_add(hpx_u64 *cell)
 	/* one instruction, which a signal handler's own cannot come into */
 	__asm__ volatile("addq $1, %0" : "+m"(cell->v) : : "cc");
 #else
-	hpx_add_relaxed(cell, 1); /* order: HOT.CELL relaxed; the section's end is the edge */
+	/* order: HOT.CELL -> release; a take before the release of it, for who reads both meanwhile. Else the section's end is the edge */
+	hpx_add_release(cell, 1);
 #endif
 }
 
@@ -135,13 +136,13 @@ void hpx_hot_settle(void);
 /* Outside sections and locks: runs the deaths that nobody has begun to run. */
 void hpx_hot_bury(void);
 /* hapax_count() where SLT is set. */
-uint64_t hpx_hot_refs(uint64_t count);
+uint64_t hpx_hot_refs(struct hpx_object *o);
 static inline uint64_t hpx_refs(struct hpx_object *o)
 {
 	/* order: OBJECT.COUNT relaxed; a hint */
 	uint64_t count = hpx_load_relaxed(&o->count);
 
-	return HPX_UNLIKELY(count & HPX_SLT) ? hpx_hot_refs(count) : count / HPX_ONE;
+	return HPX_UNLIKELY(count & HPX_SLT) ? hpx_hot_refs(o) : count / HPX_ONE;
 }
 
 #endif

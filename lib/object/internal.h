@@ -15,6 +15,12 @@ static inline uint64_t hpx_meta_pack(const void *block) { return (uint64_t)(uint
 /* The class of `type` in `env`, made when it is not there yet. */
 int hpx_class_for_type(hapax_env *env, const hapax_type *type, struct hpx_class **out);
 
+/* `o` is a large block, and unreachable for new readers: runs `run` after a grace period, and what it is given names `o`. */
+void hpx_object_later(struct hpx_class *c, struct hpx_object *o, void (*run)(struct hpx_deferred *d));
+struct hpx_object *hpx_object_of_large(struct hpx_deferred *d);
+/* A death that had to wait for readers: the rest of it is queued for whoever runs deaths (hot.c). */
+void hpx_hot_mourn(struct hpx_deferred *d);
+
 /* For reports about objects that may not be objects any more. */
 const char *hpx_object_name(struct hpx_object *o);
 

@@ -65,6 +65,9 @@ static void count_freed(struct hpx_class *c, hapax_env *env)
 	hpx_read_unlock();
 }
 
+/* Dead, and read on by borrowers until its grace period is over. */
+static bool read_on(const hapax_type *type) { return type->flags & HAPAX_TYPE_BORROW && !type->destroy; }
+
 /* ---- blocks ------------------------------------------------------------------------------------------------------ */
 
 static struct hpx_object *pooled_new(hapax_env *env, size_t room, size_t size, uint64_t *flags)
@@ -166,6 +169,20 @@ size_t hpx_object_payload_bytes(struct hpx_object *o)
 	return (size_t)(block + size - (char *)hpx_payload(o));
 }
 
+void hpx_object_later(struct hpx_class *c, struct hpx_object *o, void (*run)(struct hpx_deferred *d))
+{
+	/* order: OBJECT.LAYOUT relaxed; these bits are constant from birth */
+	struct large *large = large_of(o, hpx_load_relaxed(&o->count));
+
+	/* order: RECLAIM.RETIRE; as below */
+	hpx_retire(c->env, &large->deferred, large->size, run);
+}
+
+struct hpx_object *hpx_object_of_large(struct hpx_deferred *d)
+{
+	return HPX_CONTAINER_OF(d, struct large, deferred)->object;
+}
+
 void hpx_object_retire(struct hpx_class *c, struct hpx_object *o)
 {
 	/* order: OBJECT.LAYOUT relaxed; these bits are constant from birth */
@@ -179,14 +196,17 @@ void hpx_object_retire(struct hpx_class *c, struct hpx_object *o)
 	/* order: RECLAIM.RETIRE; everything that led here was made unreachable before, by this thread */
 	if (count & HPX_LARGE) {
 		large = large_of(o, count);
-		HPX_POISON(hpx_payload(o), (size_t)((char *)large->base + large->size - (char *)hpx_payload(o)));
+		if (!read_on(c->type))
+			HPX_POISON(hpx_payload(o), (size_t)((char *)large->base + large->size - (char *)hpx_payload(o)));
 		hpx_retire(env, &large->deferred, large->size, large_free);
 		return;
 	}
 	block = pooled_block(o, count, &size);
-	HPX_POISON(hpx_payload(o), (size_t)((char *)block + size - (char *)hpx_payload(o)));
-	/* a release too many can still name the type while the block waits, if the link has another place */
-	hpx_pool_retire(env, block, size, c->type->size >= sizeof(uint64_t) ? hpx_payload(o) : (void *)&o->meta);
+	if (!read_on(c->type))
+		HPX_POISON(hpx_payload(o), (size_t)((char *)block + size - (char *)hpx_payload(o)));
+	/* a release too many can still name the type while the block waits, if the link has another place: one that is not borrowed */
+	hpx_pool_retire(env, block, size,
+			c->type->size >= sizeof(uint64_t) && !read_on(c->type) ? hpx_payload(o) : (void *)&o->meta);
 	count_freed(c, env);
 }
 

@@ -30,6 +30,7 @@ enum {
 	HPX_INHERITED = 1u << 3, /* was alive when this process forked */
 	HPX_KEYED = 1u << 4,     /* has an embedded entry: the word at [-1] and the key before it are there */
 	HPX_LINKED = 1u << 15,   /* dead and queued without a side record: meta holds the link. Bits 5..14: object.c */
+	HPX_LATE = 1u << 25,     /* dead: its callbacks and destructor have waited for readers, or do so now */
 	HPX_SLT = 1u << 16       /* promoted, or about to be, or not yet plain again (hot.h): cannot die. Bits 17..25: hot.h */
 };
 
@@ -44,7 +45,7 @@ struct hpx_class {
 	hapax_env *env;
 	const hapax_type *type;
 	uint32_t id;
-	bool special;      /* objects need `freed` after their grace period: borrowed keys */
+	bool special;      /* blocks are large: something of theirs waits for a grace period: borrowed keys, late destructors */
 	HPX_ATOMIC(void *) owner; /* the table or cache of embedded entries; NULL once it is gone. Read inside a section. */
 	/* Object is DEAD: make its embedded entry unreachable. Inside a section, `owner` as read in it, not NULL. */
 	void (*unlink)(void *owner, struct hpx_object *o);

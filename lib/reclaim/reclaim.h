@@ -37,6 +37,7 @@ struct hpx_thread {
 	struct hpx_object *dying_last;
 	struct hpx_note *notes;      /* object layer: what is owed to watchers of deaths, and whether they are being told */
 	struct hpx_note *notes_last;
+	uint32_t borrows;            /* cache layer: sections that borrows have entered and not left */
 	bool running_notes;
 	bool running_deaths;
 	bool exiting;
