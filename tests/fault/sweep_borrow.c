@@ -37,18 +37,3 @@ static void give_back(struct world *w) { hapax_release(w->out); }
 
 SWEEP(hapax_cache_borrow, and_a_death, .prepare = put_lent, .call = borrow, .done = borrowed, .end = give_back)
 SWEEP(hapax_borrow_end, and_a_death, .prepare = put_lent, .call = borrow, .done = borrowed, .end = give_back)
-
-static int borrow_other_type(struct world *w)
-{
-	const void *seen;
-
-	return hapax_cache_borrow(w->cache, KEY("l"), &seen);
-}
-
-static void not_lent(struct world *w, int status)
-{
-	CHECK_EQ(status, HAPAX_ETYPE);
-	cache_check(w->cache, 2);
-}
-
-SWEEP(hapax_cache_borrow, of_another_type, .call = borrow_other_type, .done = not_lent)
