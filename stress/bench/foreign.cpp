@@ -233,7 +233,7 @@ void add_foreign(std::vector<contender> &field, const settings &s, const foreign
 		std::string name;
 		auto peer = start(path, work.n, work.workload, name);
 
-		if (!peer)
+		if (!peer || !takes_part(name))
 			continue;
 		request << "populate " << work.workload << ' ' << work.key << ' ' << work.n;
 		if (work.draws > 0)
@@ -255,7 +255,7 @@ void add_foreign_memory(std::vector<contender> &field, const char *key, size_t n
 		/* a process for each measurement; the first one tells who can */
 		auto measure = [=](std::string &name) {
 			auto peer = start(path, n, "w6", name);
-			if (!peer)
+			if (!peer || !takes_part(name))
 				return -1.0;
 			auto answer = cut(peer->ask(std::string("memory ") + key + ' ' + std::to_string(n), 180));
 			if (answer.first != "bytes")

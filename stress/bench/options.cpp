@@ -18,6 +18,13 @@ bool settings::wants(const char *workload) const
 	return workloads.empty() || std::find(workloads.begin(), workloads.end(), workload) != workloads.end();
 }
 
+static std::vector<std::string> only;
+
+bool takes_part(const std::string &subject)
+{
+	return only.empty() || subject.rfind("hapax", 0) == 0 || std::find(only.begin(), only.end(), subject) != only.end();
+}
+
 static std::vector<std::string> split(const char *text)
 {
 	std::vector<std::string> parts(1);
@@ -35,6 +42,7 @@ static std::vector<std::string> split(const char *text)
 
 	std::fputs("usage: hapax-stress bench [--quick|--full] [--workload NAME,NAME] [--n N,N] [--threads T,T] [--rounds R]\n"
 		   "                          [--seconds S] [--seed N] [--json FILE|-] [--list]\n"
+		   "                          [--subject PEER,PEER]\n"
 		   "Paired, interleaved runs against the peers built in; figures are medians over the rounds. --n: sizes of w1, w7, w8, w9.\n"
 		   "--quick: about a minute; without: about a quarter of an hour; --full: everything, ten million objects too.\n",
 		   to);
@@ -83,7 +91,8 @@ settings parse(int argc, char **argv)
 					 {"seconds", required_argument, nullptr, 's'},  {"seed", required_argument, nullptr, 'S'},
 					 {"json", required_argument, nullptr, 'j'},     {"help", no_argument, nullptr, 'h'},
 					 {"quick", no_argument, nullptr, 'q'},          {"full", no_argument, nullptr, 'f'},
-					 {"list", no_argument, nullptr, 'l'},           {nullptr, 0, nullptr, 0}};
+					 {"list", no_argument, nullptr, 'l'},           {"subject", required_argument, nullptr, 'p'},
+					 {nullptr, 0, nullptr, 0}};
 	settings s;
 	int c;
 
@@ -112,6 +121,7 @@ settings parse(int argc, char **argv)
 			for (const std::string &t : split(optarg))
 				s.threads.push_back(unsigned(number("--threads", t, 1, 1024)));
 			break;
+		case 'p': only = s.subjects = split(optarg); break;
 		case 'r': s.rounds = unsigned(number("--rounds", optarg, 1, 1000)); break;
 		case 's': s.seconds = number("--seconds", optarg, 0.001, 3600); break;
 		case 'S': s.seed = uint64_t(number("--seed", optarg, 0, 1e15)); break;

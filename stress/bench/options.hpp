@@ -19,6 +19,7 @@ struct settings {
 	std::vector<size_t> sizes{1000, 100000, 1000000}; /* w1 with 8-byte keys */
 	std::vector<size_t> string_sizes{100000, 1000000}; /* w1 with 24-byte keys */
 	std::vector<size_t> asked_sizes{};              /* --n; empty: every workload has its own */
+	std::vector<std::string> subjects{};           /* these peers only; empty: all. hapax is always there */
 	double seconds = 0.3;                          /* of one round */
 	unsigned rounds = 7;
 	uint64_t seed = 1;
@@ -30,6 +31,9 @@ struct settings {
 	bool wants(const char *workload) const;
 	std::vector<size_t> sizes_or(const std::vector<size_t> &own) const { return asked_sizes.empty() ? own : asked_sizes; }
 };
+
+/* By --subject; of the settings last parsed. */
+bool takes_part(const std::string &subject);
 
 /* Ends the program when it cannot make sense of its arguments, and after --help and --list. */
 settings parse(int argc, char **argv);

@@ -7,9 +7,22 @@
 #define HAPAX_BENCH_PEERS_HPP
 
 #include "../peers/mutex_map.hpp"
+#include "options.hpp"
 #include "subject.hpp"
 #ifdef HAVE_TBB
 #include "../peers/tbb_map.hpp"
+#endif
+#ifdef HAVE_LIBCUCKOO
+#include "../peers/cuckoo_map.hpp"
+#endif
+#ifdef HAVE_BOOST_FLYWEIGHT
+#include "../peers/flyweights.hpp"
+#endif
+#ifdef HAVE_GLIB
+#include "../peers/glib_set.hpp"
+#endif
+#ifdef HAVE_LFHT
+#include "../peers/lfht.hpp"
 #endif
 
 namespace bench {
@@ -18,13 +31,32 @@ template <class Subject> struct subject_tag {
 	using type = Subject;
 };
 
-/* Calls visit(subject_tag<Subject>) for each, hapax first. */
+template <class Subject, class Visit> void visit_one(Visit &visit)
+{
+	if (takes_part(Subject::name()))
+		visit(subject_tag<Subject>{});
+}
+
+/* Calls visit(subject_tag<Subject>) for each that takes part, hapax first. */
 template <class Key, class Visit> void each_subject(Visit &&visit)
 {
-	visit(subject_tag<hapax_subject<Key>>{});
-	visit(subject_tag<mutex_map_subject<Key>>{});
+	visit_one<hapax_subject<Key>>(visit);
+	visit_one<mutex_map_subject<Key>>(visit);
+	visit_one<sharded_map_subject<Key>>(visit);
 #ifdef HAVE_TBB
-	visit(subject_tag<tbb_map_subject<Key>>{});
+	visit_one<tbb_map_subject<Key>>(visit);
+#endif
+#ifdef HAVE_LIBCUCKOO
+	visit_one<cuckoo_map_subject<Key>>(visit);
+#endif
+#ifdef HAVE_BOOST_FLYWEIGHT
+	visit_one<flyweight_subject<Key>>(visit);
+#endif
+#ifdef HAVE_GLIB
+	visit_one<glib_set_subject<Key>>(visit);
+#endif
+#ifdef HAVE_LFHT
+	visit_one<lfht_subject<Key>>(visit);
 #endif
 }
 

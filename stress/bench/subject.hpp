@@ -68,7 +68,7 @@ template <class Key> struct hasher {
  * hapax as its users have it: one cache with its own loader. What to fill in comes from the key, through a table of
  * the benchmark's own, so that get() is the plain hapax_cache_get() on hits and misses alike.
  */
-template <class Key> class hapax_subject {
+template <class Key, unsigned TypeFlags = 0> class hapax_subject {
 	hapax_cache *cache_ = nullptr;
 	static inline thread_local void (*fill_)(void *context, payload &) = nullptr;
 	static inline thread_local void *context_ = nullptr;
@@ -85,6 +85,7 @@ template <class Key> class hapax_subject {
 			made.struct_size = sizeof made;
 			made.name = "payload";
 			made.size = sizeof(payload);
+			made.flags = TypeFlags;
 			return made;
 		}();
 		return &t;
@@ -130,6 +131,20 @@ public:
 	}
 	static uint64_t value(const ref &r) { return r->word[0]; }
 	void drop(ref &&r) { hapax_release(r); }
+	/* What is in a present object, read in a section, without a count. Needs HAPAX_TYPE_BORROW. */
+	uint64_t borrowed_value(const Key &key)
+	{
+		const void *object;
+		int status = hapax_cache_borrow(cache_, hapax_key_bytes(&key, sizeof key), &object);
+
+		if (__builtin_expect(status != 0, 0)) {
+			std::fprintf(stderr, "bench: borrow: %s\n", hapax_status_text(status));
+			std::exit(1);
+		}
+		uint64_t value = static_cast<const payload *>(object)->word[0];
+		hapax_borrow_end();
+		return value;
+	}
 };
 
 } // namespace bench

@@ -98,15 +98,25 @@ void run_w2(const settings &s)
 void run_w3(const settings &s)
 {
 	using hapax = hapax_subject<key_u64>;
+	using borrowable = hapax_subject<key_u64, HAPAX_TYPE_BORROW>;
+	using lingering = hapax_subject<key_u64, HAPAX_TYPE_MAY_LINGER>;
 	std::vector<contender> field;
 
 	each_subject<key_u64>([&](auto tag) {
 		using subject = typename decltype(tag)::type;
 		field.push_back(uniform(subject::name(), s, std::make_shared<populated<subject, key_u64>>(1)));
 	});
-	/* what a cache holds itself may be counted in another way than what only its users hold */
+	/* what a cache holds itself, and what may die a little later, may be counted by each thread for itself */
 	field.push_back(uniform("hapax (retaining)", s,
 				std::make_shared<populated<hapax, key_u64>>(1, std::make_unique<hapax>(1000, nullptr))));
+	field.push_back(uniform("hapax (may linger)", s, std::make_shared<populated<lingering, key_u64>>(1)));
+	field.push_back({"hapax (borrow)", [p = std::make_shared<populated<borrowable, key_u64>>(1), seconds = s.seconds](
+						   unsigned threads, uint64_t seed) {
+				 return sample{run_threads(threads, seconds, seed, [&](unsigned, random_source &random) {
+					 uint64_t i = random.below(1);
+					 check_value(p->subject->borrowed_value(make_key<key_u64>(i)), i);
+				 })};
+			 }});
 	add_foreign(field, s, {"w3", "u64", 1});
 	for (unsigned t : s.threads)
 		compete(s, "w3", "u64", 1, t, field);
