@@ -91,6 +91,7 @@ static uint64_t cas_acquire(hpx_u64 *word, uint64_t from, uint64_t to)
 #define NO_RELEASE_cas_seq_cst cas_acquire
 #define NO_RELEASE_exchange_acq_rel exchange_acquire
 #define NO_RELEASE_add_release add_relaxed
+#define NO_RELEASE_add_acq_rel add_acquire
 #define NO_RELEASE_add_seq_cst add_acquire
 #define NO_RELEASE_sub_release sub_relaxed
 #define NO_RELEASE_sub_acq_rel sub_acquire
@@ -101,6 +102,7 @@ static uint64_t cas_acquire(hpx_u64 *word, uint64_t from, uint64_t to)
 #define NO_ACQUIRE_exchange_acquire exchange_relaxed
 #define NO_ACQUIRE_exchange_acq_rel exchange_release
 #define NO_ACQUIRE_add_acquire add_relaxed
+#define NO_ACQUIRE_add_acq_rel add_release
 #define NO_ACQUIRE_add_seq_cst add_release
 #define NO_ACQUIRE_sub_acq_rel sub_release
 #define NO_ACQUIRE_or_acq_rel or_release

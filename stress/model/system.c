@@ -142,6 +142,18 @@ int model_cond_wait(struct lock *cond, struct lock *mutex)
 	return 0;
 }
 
+int model_cond_timedwait(struct lock *cond, struct lock *mutex, const struct timespec *until)
+{
+	bool woken;
+
+	model_step(OP_WAIT, cond, touch_of(cond), CALLER);
+	give(mutex, CALLER);
+	woken = model_block(BY_COND, cond, (uint64_t)until->tv_sec * 1000000000 + (uint64_t)until->tv_nsec, CALLER);
+	model_step(OP_LOCK, mutex, touch_of(mutex), CALLER);
+	take(mutex, CALLER);
+	return woken ? 0 : ETIMEDOUT;
+}
+
 static unsigned wake(enum block by, const void *object, unsigned most)
 {
 	unsigned woken = 0;
