@@ -97,6 +97,8 @@ struct hapax_cache {
 	hpx_u32 state; /* enum hpx_cache_state, only ever upwards */
 	bool stats;
 	bool exclusive;
+	bool plain;            /* a hit is told to nobody; constant, as the next four */
+	bool asks;             /* its tier is told of hits, which needs no lock; or objects may be promoted */
 	bool promotes;         /* hits look out for other threads: objects may be promoted (object/hot.h) */
 	bool lingers;          /* also those that the cache does not hold */
 	bool borrows;          /* its type may be borrowed */

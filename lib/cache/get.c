@@ -167,7 +167,8 @@ int hpx_cache_hit_in_room(hapax_cache *c, const hapax_key *key, uint64_t *hash, 
 
 static int get_slow(hapax_cache *c, const hapax_key *key, uint64_t hash, const hapax_get_options *options, void **out);
 
-int hapax_cache_get(hapax_cache *cache, hapax_key key, void **out)
+/* Whatever is not the plain hit below. */
+__attribute__((noinline)) static int get_any(hapax_cache *cache, hapax_key key, void **out)
 {
 	uint64_t hash;
 	int rc;
@@ -178,7 +179,133 @@ int hapax_cache_get(hapax_cache *cache, hapax_key key, void **out)
 	if (HPX_UNLIKELY(!cache))
 		return HAPAX_ENULL;
 	rc = find(cache, &key, &hash, true, out);
-	return HPX_TAKEN_OUT(HPX_LIKELY(rc == 0) ? 0 : rc > 0 ? get_slow(cache, &key, hash, NULL, out) : rc, out);
+	return HPX_LIKELY(rc == 0) ? 0 : rc > 0 ? get_slow(cache, &key, hash, NULL, out) : rc;
+}
+
+/* No plain hit; the key's bytes, which need not be where the caller has them. */
+__attribute__((noinline)) static int get_again(hapax_cache *cache, uint64_t key8, void **out)
+{
+	return get_any(cache, (hapax_key){.data = &key8, .size = 8}, out);
+}
+
+/* No tag in the key's line is its own; `ctl`: the line's word. */
+__attribute__((noinline)) static int get_absent(hapax_cache *cache, uint64_t key8, uint64_t ctl, void **out)
+{
+	const hapax_key key = {.data = &key8, .size = 8};
+
+	if (HPX_UNLIKELY(hpx_ctl_far(ctl)))
+		return get_any(cache, key, out);
+	*out = NULL;
+	return get_slow(cache, &key, hpx_hash8(key8, cache->table->seed8), NULL, out);
+}
+
+/* In the section of a hit, the first of its thread here. */
+__attribute__((noinline, cold)) static int get_first(hapax_cache *c, struct hpx_object *o, void **out, struct hpx_quick section)
+{
+	hpx_count(&c->counters, HPX_CACHE_HITS, 1);
+	hpx_quick_unlock(&section);
+	first_hit(c);
+	*out = hpx_payload(o);
+	return 0;
+}
+
+/*
+ * A plain hit, by a key of eight bytes whose bytes are all there is to it, in a cache that has nothing to ask of its entries.
+ * What is anything else is for others, from the beginning; they are called last, so that nothing need be kept for them.
+ */
+static inline __attribute__((always_inline)) int get_plain(hapax_cache *cache, hapax_key key, void **out)
+{
+	struct hpx_quick section;
+	struct hpx_object *o;
+	uint64_t key8, word, ctl;
+	void *e;
+
+	/* in an order in which the compiler does not make one condition of several */
+	if (HPX_UNLIKELY(key.size != 8) || HPX_UNLIKELY(!cache->table->simple) || HPX_UNLIKELY(!out) ||
+	    HPX_UNLIKELY(!hpx_quick_lock(&section)))
+		return get_any(cache, key, out);
+	if (HPX_UNLIKELY(hpx_cache_state(cache) != HPX_CACHE_OPEN) || HPX_UNLIKELY(!key.data)) {
+		hpx_quick_unlock(&section);
+		return get_any(cache, key, out);
+	}
+	key8 = hpx_load8(key.data);
+	e = hpx_table_find8(cache->table, hpx_hash8(key8, cache->table->seed8), key8, &word, &ctl);
+	if (HPX_UNLIKELY(!e)) {
+		hpx_quick_unlock(&section);
+		return word ? get_again(cache, key8, out) : get_absent(cache, key8, ctl, out);
+	}
+	HPX_STOP("get.found");
+	o = hpx_entry_object(e, word);
+	if (HPX_BROKEN(USE_AFTER_UNLOCK))
+		hpx_quick_unlock(&section), hpx_quick_lock(&section);
+	if (HPX_UNLIKELY(!o) || HPX_UNLIKELY(!hpx_take(o))) {
+		hpx_quick_unlock(&section);
+		return get_again(cache, key8, out);
+	}
+	if (HPX_LIKELY(cache->stats)) {
+		/* order: COUNTERS.STRIPE relaxed; as in hpx_count() */
+		hpx_u64 *stripe = hpx_load_relaxed(&cache->counters.stripe[hpx_self.stripe]);
+
+		if (HPX_UNLIKELY(!stripe))
+			return get_first(cache, o, out, section);
+		/* order: COUNTERS.SUM -> release; as in hpx_count() */
+		hpx_store_release(&stripe[HPX_CACHE_HITS], hpx_load_relaxed(&stripe[HPX_CACHE_HITS]) + 1);
+	}
+	hpx_quick_unlock(&section);
+	*out = hpx_payload(o);
+	return 0;
+}
+
+/* The same in a cache that asks: its tier is told of the hit, its objects may be promoted. */
+__attribute__((noinline)) static int get_asked(hapax_cache *cache, hapax_key key, void **out)
+{
+	bool record = false, first;
+	struct hpx_quick section;
+	struct hpx_object *o;
+	uint64_t key8, word, ctl;
+	unsigned saw = 0;
+	void *e;
+
+	if (HPX_UNLIKELY(!cache) || HPX_UNLIKELY(!cache->asks) || HPX_UNLIKELY(key.size != 8) ||
+	    HPX_UNLIKELY(!cache->table->simple) || HPX_UNLIKELY(!out) || HPX_UNLIKELY(!hpx_quick_lock(&section)))
+		return get_any(cache, key, out);
+	if (HPX_UNLIKELY(hpx_cache_state(cache) != HPX_CACHE_OPEN) || HPX_UNLIKELY(!key.data)) {
+		hpx_quick_unlock(&section);
+		return get_any(cache, key, out);
+	}
+	key8 = hpx_load8(key.data);
+	e = hpx_table_find8(cache->table, hpx_hash8(key8, cache->table->seed8), key8, &word, &ctl);
+	if (HPX_UNLIKELY(!e)) {
+		hpx_quick_unlock(&section);
+		return word ? get_again(cache, key8, out) : get_absent(cache, key8, ctl, out);
+	}
+	HPX_STOP("get.found");
+	o = hpx_entry_object(e, word);
+	if (HPX_UNLIKELY(!o) || (cache->tier && !hpx_tier_hit(cache, e, 8, &record)) || HPX_UNLIKELY(!hpx_take_hot(o, &saw))) {
+		hpx_quick_unlock(&section);
+		return get_again(cache, key8, out);
+	}
+	if (HPX_UNLIKELY(saw))
+		saw = met(cache, e, o, saw);
+	first = cache->stats && !hpx_counters_ready(&cache->counters);
+	if (HPX_LIKELY(cache->stats))
+		hpx_count(&cache->counters, HPX_CACHE_HITS, 1);
+	hpx_quick_unlock(&section);
+	*out = hpx_payload(o);
+	if (HPX_UNLIKELY(saw))
+		hpx_hot_attend(cache->env);
+	if (HPX_UNLIKELY(first))
+		first_hit(cache);
+	if (HPX_UNLIKELY(record))
+		tell_policy(cache);
+	return 0;
+}
+
+int hapax_cache_get(hapax_cache *cache, hapax_key key, void **out)
+{
+	if (HPX_UNLIKELY(!cache) || HPX_UNLIKELY(!cache->plain))
+		return HPX_TAKEN_OUT(get_asked(cache, key, out), out);
+	return HPX_TAKEN_OUT(get_plain(cache, key, out), out);
 }
 
 /* ---- the slow path ----------------------------------------------------------------------------------------------- */

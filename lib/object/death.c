@@ -450,7 +450,7 @@ __attribute__((noinline, cold)) static void misused_by(struct hpx_object *o, con
 	hpx_misuse("released too often: object %p of type '%s'", hpx_payload(o), misused);
 }
 
-void hpx_release(struct hpx_object *o)
+__attribute__((noinline)) static void release_any(struct hpx_object *o)
 {
 	struct hpx_thread *self = &hpx_self;
 	const char *misused = NULL;
@@ -491,6 +491,37 @@ void hpx_release_hold(struct hpx_object *o)
 		misused_by(o, misused);
 	if (last)
 		die(&hpx_self, o);
+}
+
+/* In the section of a release of what may be the last reference, or of one too many. */
+__attribute__((noinline)) static void release_last(struct hpx_object *o, uint64_t seen, struct hpx_quick section)
+{
+	const char *misused = NULL;
+	bool last = dropped(o, seen, &misused);
+
+	hpx_quick_unlock(&section);
+	if (HPX_UNLIKELY(misused != NULL))
+		misused_by(o, misused);
+	if (last)
+		die(&hpx_self, o);
+}
+
+void hpx_release(struct hpx_object *o)
+{
+	struct hpx_quick section;
+	uint64_t seen;
+
+	/* order: HOT.USED relaxed; a hint: where it is missed the count does as well */
+	if (HPX_UNLIKELY(hpx_load_relaxed(&hpx_ticking)) || HPX_UNLIKELY(!hpx_self.id) || HPX_UNLIKELY(!hpx_quick_lock(&section))) {
+		release_any(o);
+		return;
+	}
+	seen = drop(o);
+	if (HPX_UNLIKELY(seen < 2 * HPX_ONE || (seen & HPX_DEAD))) {
+		release_last(o, seen, section);
+		return;
+	}
+	hpx_quick_unlock(&section);
 }
 
 /* ---- deferred types ---------------------------------------------------------------------------------------------- */

@@ -37,7 +37,11 @@
 #define HPX_SLOT_SHIFT 18
 #define HPX_SLOT_MASK (UINT64_C(255) << HPX_SLOT_SHIFT) /* counted from 1 */
 #define HPX_BIAS (UINT64_C(1) << 61)                    /* 2^35 references */
-#define HPX_HOT_SLOTS 128                               /* at most 255 */
+#ifdef HPX_MODEL /* objects contend for them */
+#define HPX_HOT_SLOTS 2
+#else
+#define HPX_HOT_SLOTS 128 /* at most 255 */
+#endif
 
 /* Both only grow, but for the drainer's zeroing. Writers: the block's thread, in sections that saw HOT; the drainer. */
 struct hpx_hot_cell {

@@ -96,7 +96,7 @@ static inline uint64_t hpx_plain_add(hpx_u64 *count, uint64_t n)
 /* What a take's addition found: dead, or too many. While SLT is set the number is biased, and drifts. */
 static inline bool hpx_refuses(uint64_t v)
 {
-	return HPX_UNLIKELY((v & HPX_DEAD) || v >= HPX_COUNT_LIMIT) && ((v & HPX_DEAD) || !(v & HPX_SLT));
+	return HPX_UNLIKELY(v & (HPX_DEAD | ~(HPX_COUNT_LIMIT - 1))) && ((v & HPX_DEAD) || !(v & HPX_SLT));
 }
 
 /*

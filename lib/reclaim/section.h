@@ -57,6 +57,9 @@ void hpx_section_enter(void);
 void hpx_section_leave(void);
 static inline void hpx_read_lock(void) { hpx_section_enter(); }
 static inline void hpx_read_unlock(void) { hpx_section_leave(); }
+struct hpx_quick { char none; };
+static inline bool hpx_quick_lock(struct hpx_quick *q) { q->none = 0; hpx_read_lock(); return true; }
+static inline void hpx_quick_unlock(struct hpx_quick *q) { (void)q; hpx_read_unlock(); }
 
 #else
 
@@ -75,6 +78,42 @@ static inline void hpx_read_unlock(void)
 #endif
 		HPX_AFTER_SECTION();
 }
+
+/*
+ * The same for short functions: an outermost section of a thread that has been in one before, where the system orders readers.
+ * False: it is not entered; hpx_read_lock() would. Nested ones may come and go inside it.
+ */
+#ifdef HPX_SECTION_CALLS
+struct hpx_quick { char none; };
+static inline bool hpx_quick_lock(struct hpx_quick *q) { q->none = 0; hpx_read_lock(); return true; }
+static inline void hpx_quick_unlock(struct hpx_quick *q) { (void)q; hpx_read_unlock(); }
+#else
+struct hpx_quick {
+	struct urcu_bp_reader *reader;
+	unsigned long ctr;
+};
+
+static inline bool hpx_quick_lock(struct hpx_quick *q)
+{
+	HPX_POINT();
+	q->reader = URCU_TLS(urcu_bp_reader);
+	if (HPX_UNLIKELY(!q->reader || !urcu_bp_has_sys_membarrier || (q->reader->ctr & URCU_BP_GP_CTR_NEST_MASK)))
+		return false;
+	q->ctr = CMM_LOAD_SHARED(urcu_bp_gp.ctr);
+	_CMM_STORE_SHARED(q->reader->ctr, q->ctr);
+	cmm_barrier();
+	return true;
+}
+
+static inline void hpx_quick_unlock(const struct hpx_quick *q)
+{
+	HPX_POINT();
+	cmm_barrier();
+	_CMM_STORE_SHARED(q->reader->ctr, q->ctr - URCU_BP_GP_COUNT);
+	cmm_barrier();
+	HPX_AFTER_SECTION();
+}
+#endif
 
 #endif
 #endif

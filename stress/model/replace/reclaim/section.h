@@ -13,6 +13,9 @@
 void hpx_read_lock(void);
 void hpx_read_unlock(void);
 bool hpx_in_section(void);
+struct hpx_quick { char none; };
+static inline bool hpx_quick_lock(struct hpx_quick *q) { q->none = 0; hpx_read_lock(); return true; }
+static inline void hpx_quick_unlock(struct hpx_quick *q) { (void)q; hpx_read_unlock(); }
 
 struct urcu_bp_reader {
 	unsigned long ctr; /* nesting, and the phase in which the section began */
