@@ -11,6 +11,8 @@
  * Order. A new node is pushed, so the list is newest first by itself. A reused node keeps its old place; when any was
  * reused, death sorts what it took by sequence numbers: a merge sort on the links, with one array of 64 heads.
  */
+#include <errno.h>
+
 #include <hapax/testing.h>
 
 #include "object/internal.h"
@@ -72,11 +74,13 @@ static void side_free(struct hpx_deferred *d)
 	hpx_env_drop(env);
 }
 
-void hpx_side_drop(struct hpx_side *side, uint64_t what)
+void hpx_side_retire(struct hpx_side *side)
 {
-	/* order: SIDE.REFS acq_rel; all use of the record before its retirement */
-	if (hpx_sub_acq_rel(&side->refs, what) == what)
-		hpx_retire(side->env, &side->deferred, sizeof(*side), side_free);
+	int saved = errno;
+
+	hpx_enter();
+	hpx_retire(side->env, &side->deferred, sizeof(*side), side_free);
+	errno = saved;
 }
 
 /* ---- nodes ------------------------------------------------------------------------------------------------------- */

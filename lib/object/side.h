@@ -110,8 +110,15 @@ extern hpx_u32 hpx_process;
 int hpx_side_get(struct hpx_object *o, struct hpx_side **out);
 /* What hash and order of handles are made of. */
 uint64_t hpx_side_hash(const struct hpx_side *side);
+/* Nobody refers to it any more. Preserves errno. */
+void hpx_side_retire(struct hpx_side *side);
 /* Gives references to the side record back, HPX_SIDE_NODE or HPX_SIDE_HANDLE. */
-void hpx_side_drop(struct hpx_side *side, uint64_t what);
+static inline void hpx_side_drop(struct hpx_side *side, uint64_t what)
+{
+	/* order: SIDE.REFS acq_rel; all use of the record before its retirement */
+	if (HPX_UNLIKELY(hpx_sub_acq_rel(&side->refs, what) == what))
+		hpx_side_retire(side);
+}
 
 /* A node with references for the list and its registration, reused or new; NULL: no memory. Not armed yet. */
 struct hpx_reg *hpx_reg_make(struct hpx_object *o);

@@ -96,10 +96,32 @@ static int node_new(struct hpx_object *o, const hapax_callback *callback, hapax_
 	return 0;
 }
 
+/* What a handle to an object whose death has begun is answered. */
+__attribute__((noinline, cold)) static int dead_new(struct hpx_object *o)
+{
+	hpx_enter();
+	return hpx_class_of(o)->type->flags & HAPAX_TYPE_NOT_WEAK ? HAPAX_ENOTWEAK : HAPAX_EDEAD;
+}
+
+/* One that needs memory: a callback's own, or the first without one. */
+__attribute__((noinline)) static int memory_new(struct hpx_object *o, const hapax_callback *callback, hapax_weak **out)
+{
+	struct hpx_class *c = hpx_class_of(o);
+	int status;
+
+	hpx_enter();
+	if (c->type->flags & HAPAX_TYPE_NOT_WEAK)
+		return HAPAX_ENOTWEAK;
+	status = hpx_admit(c->env, HAPAX_FOREVER);
+	if (status)
+		return status;
+	return callback ? node_new(o, callback, out) : shared_new(o, out);
+}
+
 int hapax_weak_new(void *object, const hapax_callback *callback, hapax_weak **out)
 {
 	struct hpx_object *o;
-	struct hpx_class *c;
+	struct hpx_side *side;
 	int status;
 
 	if (!out)
@@ -107,19 +129,21 @@ int hapax_weak_new(void *object, const hapax_callback *callback, hapax_weak **ou
 	*out = NULL;
 	if (!object)
 		return HAPAX_ENULL;
-	hpx_enter();
 	o = hpx_object_of(object);
-	c = hpx_class_of(o);
-	if (c->type->flags & HAPAX_TYPE_NOT_WEAK)
-		return HAPAX_ENOTWEAK;
-	if (hpx_dead(o))
-		return HAPAX_EDEAD;
-	status = hpx_admit(c->env, HAPAX_FOREVER);
-	if (status)
-		return status;
+	if (HPX_UNLIKELY(hpx_dead(o)))
+		return dead_new(o);
 	if (callback && (callback->fn || callback->ctx_free))
-		return node_new(o, callback, out);
-	return shared_new(o, out);
+		return memory_new(o, callback, out);
+	side = hpx_side_of(o);
+	if (HPX_UNLIKELY(!side))
+		return memory_new(o, NULL, out);
+	/* one that is there says that the type is weak, and knows the environment */
+	status = hpx_admit(side->env, HAPAX_FOREVER);
+	if (HPX_LIKELY(!status))
+		status = shared_take(side);
+	if (HPX_LIKELY(!status))
+		*out = &side->weak;
+	return status;
 }
 
 int hapax_weak_dup(hapax_weak *weak, hapax_weak **out)
@@ -225,16 +249,21 @@ static int node_drop(struct hpx_reg *reg)
 	return hpx_callback_end(reg);
 }
 
-int hapax_weak_drop(hapax_weak *weak)
+__attribute__((noinline)) static int callback_drop(struct hpx_reg *reg)
 {
 	int saved = errno, status;
 
-	if (!weak)
-		return 0;
 	hpx_enter();
-	status = is_shared(weak) ? shared_drop(hpx_side_of_weak(weak)) : node_drop(node_of(weak));
+	status = node_drop(reg);
 	errno = saved;
 	return status;
+}
+
+int hapax_weak_drop(hapax_weak *weak)
+{
+	if (!weak)
+		return 0;
+	return HPX_LIKELY(is_shared(weak)) ? shared_drop(hpx_side_of_weak(weak)) : callback_drop(node_of(weak));
 }
 
 /* ---- looking ----------------------------------------------------------------------------------------------------- */

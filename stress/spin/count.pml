@@ -117,7 +117,7 @@ inline take(m, g, ok)
 	fi
 }
 
-/* mirrors hpx_side_drop() in lib/object/side.c */
+/* mirrors hpx_side_drop() in lib/object/side.h */
 inline side_drop(x)
 {
 	d_step {

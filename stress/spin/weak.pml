@@ -120,7 +120,7 @@ inline read_unlock()
 	}
 }
 
-/* mirrors hpx_side_drop() in lib/object/side.c */
+/* mirrors hpx_side_drop() in lib/object/side.h */
 inline side_drop()
 {
 	d_step {
