@@ -11,11 +11,22 @@
  * order never wait for one another in a circle. Keys that turn out absent when they are joined (their loader vanished)
  * begin another round.
  *
+ * Before that come the plain hits, which are most of it as a rule: group by group, in one section each, the lines of all keys
+ * are fetched, then the entries that these lead to, and only then looked at, so that the misses of the caches overlap. What
+ * is no plain hit is left for the rest.
+ *
  * Each key's load is one of load.c's; the call of the loader counts as one load, whatever it makes. A key that the loader
  * adds is published when it is added, so that what is put or removed from then on fences it.
  */
 #include "cache/load.h"
 #include "cache/refresh.h"
+#include "cache/tier.h"
+#include "table/lookup.h"
+
+enum {
+	FEW = 64,  /* keys whose places are on the stack */
+	GROUP = 32 /* keys that are looked for together */
+};
 
 enum fate {
 	FATE_OPEN,   /* to be looked at */
@@ -40,8 +51,9 @@ struct part {
 /* A position of the request. */
 struct place {
 	uint64_t hash;
-	size_t at, first;  /* of its key */
-	struct part *part; /* NULL: the key has an error */
+	size_t first;              /* of its key */
+	struct hpx_object *object; /* of a plain hit, in the first one: a reference is ours */
+	struct part *part;         /* otherwise, in the first one. NULL: the key has an error */
 	int status;
 };
 
@@ -51,9 +63,12 @@ struct hapax_bulk {
 	const hapax_key *keys;
 	size_t n, parts;
 	uint64_t deadline;
-	void *memory;
-	size_t bytes;
 	struct place *place;
+	void *places;        /* their memory, and its size; NULL: not allocated */
+	size_t places_bytes;
+	bool handed_out;     /* and so their references are not ours any more */
+	void *memory;        /* of what follows */
+	size_t bytes;
 	struct part *part;
 	hapax_key *asked;    /* of one round, for the loader */
 	void **made;
@@ -131,6 +146,9 @@ static void bulk_end(hapax_bulk *b)
 		abandon(b);
 	give_back(b);
 	free_added(b);
+	for (size_t i = 0; b->place && i < b->n && !b->handed_out; i++)
+		if (b->place[i].object)
+			hpx_cache_release(b->cache, b->place[i].object);
 	for (size_t i = 0; i < b->parts; i++) {
 		if (b->part[i].object)
 			hpx_cache_release(b->cache, b->part[i].object);
@@ -139,6 +157,8 @@ static void bulk_end(hapax_bulk *b)
 	hpx_cache_drop_error(b->cache, &b->error);
 	if (b->memory)
 		hpx_free(b->cache->env, b->memory, b->bytes, 16);
+	if (b->places)
+		hpx_free(b->cache->env, b->places, b->places_bytes, 16);
 	hpx_cache_stay_end(&b->stay);
 }
 
@@ -153,22 +173,6 @@ static bool same_key(hapax_cache *c, const hapax_key *a, const hapax_key *b)
 	return a->size == 0 || memcmp(a->data, b->data, a->size) == 0;
 }
 
-static int by_hash(const void *a, const void *b)
-{
-	const struct place *x = a, *y = b;
-
-	if (x->hash != y->hash)
-		return x->hash < y->hash ? -1 : 1;
-	return x->at < y->at ? -1 : x->at > y->at;
-}
-
-static int by_place(const void *a, const void *b)
-{
-	const struct place *x = a, *y = b;
-
-	return x->at < y->at ? -1 : x->at > y->at;
-}
-
 static void begin_part(struct part *p, hapax_cache *c, const hapax_key *key, uint64_t hash)
 {
 	p->key = *key;
@@ -176,69 +180,169 @@ static void begin_part(struct part *p, hapax_cache *c, const hapax_key *key, uin
 	p->load = (struct hpx_load){.call = &p->call, .cache = c, .part = true};
 }
 
-/* The places are in the order of their hashes, equal ones in that of the request: where each key comes first. */
-static void find_first(hapax_bulk *b)
+/* Where each key comes first. `index`: room for a table of `mask` + 1 places' numbers, plus 1; zeroed. */
+static void find_first(hapax_bulk *b, uint32_t *index, size_t mask)
 {
 	for (size_t i = 0; i < b->n; i++) {
 		struct place *p = &b->place[i];
+		size_t k = p->hash & mask;
 
-		p->first = p->at;
-		for (size_t k = i; !p->status && k-- > 0 && b->place[k].hash == p->hash;) {
-			if (!b->place[k].status && same_key(b->cache, &b->keys[b->place[k].at], &b->keys[p->at])) {
-				p->first = b->place[k].first;
+		p->first = i;
+		if (p->status)
+			continue;
+		for (; index[k]; k = (k + 1) & mask) {
+			size_t other = index[k] - 1;
+
+			if (b->place[other].hash == p->hash && same_key(b->cache, &b->keys[other], &b->keys[i])) {
+				p->first = other;
 				break;
 			}
 		}
+		if (p->first == i)
+			index[k] = (uint32_t)i + 1;
 	}
 }
 
-/* The places are in the order of the request, and so will the keys be that the loader gets. */
-static void make_parts(hapax_bulk *b)
+/* A place for each key. `few`: room for FEW. */
+static int make_places(hapax_bulk *b, struct place *few)
 {
+	uint32_t few_index[2 * FEW], *index = few_index;
+	size_t mask = 2 * FEW - 1;
+
+	if (b->n > FEW) {
+		while (mask < 2 * b->n)
+			mask = 2 * mask + 1;
+		if (b->n > UINT32_MAX / 4)
+			return HAPAX_ENOMEM;
+		b->places_bytes = b->n * sizeof(struct place) + (mask + 1) * sizeof(*index);
+		b->places = hpx_alloc(b->cache->env, b->places_bytes, 16);
+		if (!b->places)
+			return HAPAX_ENOMEM;
+		few = b->places;
+		index = (uint32_t *)(void *)(few + b->n);
+	} else {
+		memset(few_index, 0, sizeof(few_index));
+	}
+	for (size_t i = 0; i < b->n; i++) {
+		few[i] = (struct place){.part = NULL};
+		few[i].status = hpx_table_hash_fast(b->cache->table, &b->keys[i], &few[i].hash);
+	}
+	b->place = few;
+	find_first(b, index, mask);
+	return 0;
+}
+
+/* The places are in the order of the request, and so will the keys be that the loader gets. */
+static int make_parts(hapax_bulk *b)
+{
+	const size_t each = sizeof(struct part) + sizeof(hapax_key) + sizeof(void *) + sizeof(struct part *);
+	size_t n = 0;
+	char *at;
+
+	for (size_t i = 0; i < b->n; i++)
+		n += b->place[i].first == i && !b->place[i].object && !b->place[i].status;
+	if (!n)
+		return 0;
+	if (n > (SIZE_MAX / 2) / each)
+		return HAPAX_ENOMEM;
+	b->bytes = n * each;
+	at = b->memory = hpx_alloc(b->cache->env, b->bytes, 16);
+	if (!at)
+		return HAPAX_ENOMEM;
+	b->part = (struct part *)(void *)at;
+	at += n * sizeof(struct part);
+	b->asked = (hapax_key *)(void *)at;
+	at += n * sizeof(hapax_key);
+	b->made = (void **)(void *)at;
+	at += n * sizeof(void *);
+	b->round = (struct part **)(void *)at;
 	for (size_t i = 0; i < b->n; i++) {
 		struct place *p = &b->place[i];
 
-		if (p->status)
-			continue;
-		p->part = b->place[p->first].part;
-		if (p->part)
+		if (p->first != i || p->object || p->status)
 			continue;
 		p->part = &b->part[b->parts++];
 		begin_part(p->part, b->cache, &b->keys[i], p->hash);
 	}
+	return 0;
 }
 
-static int prepare(hapax_bulk *b)
-{
-	const size_t each = sizeof(struct part) + sizeof(struct place) + sizeof(hapax_key) + sizeof(void *) +
-			    sizeof(struct part *);
-	char *at;
+/* ---- plain hits ------------------------------------------------------------------------------------------------------ */
 
-	if (b->n > (SIZE_MAX / 2) / each)
-		return HAPAX_ENOMEM;
-	b->bytes = b->n * each;
-	at = b->memory = hpx_alloc(b->cache->env, b->bytes, 16);
-	if (!at)
-		return HAPAX_ENOMEM;
-	memset(at, 0, b->bytes);
-	b->part = (struct part *)(void *)at;
-	at += b->n * sizeof(struct part);
-	b->place = (struct place *)(void *)at;
-	at += b->n * sizeof(struct place);
-	b->asked = (hapax_key *)(void *)at;
-	at += b->n * sizeof(hapax_key);
-	b->made = (void **)(void *)at;
-	at += b->n * sizeof(void *);
-	b->round = (struct part **)(void *)at;
-	for (size_t i = 0; i < b->n; i++) {
-		b->place[i].at = i;
-		b->place[i].status = hpx_table_hash(b->cache->table, &b->keys[i], &b->place[i].hash);
+/* What came of a group beside its hits. */
+struct group {
+	struct hpx_object *undone[GROUP]; /* taken, and not to be given */
+	size_t undones;
+	bool record; /* the policy is to be let know */
+	bool in_turn, stop;
+};
+
+/* In a section: a plain hit, or NULL. */
+static struct hpx_object *hit(hapax_cache *c, const hapax_key *key, uint64_t hash, struct group *g)
+{
+	struct hpx_object *o = NULL;
+	bool far;
+	void *e = hpx_table_find(c->table, hash, key, &far);
+
+	if (HPX_LIKELY(e != NULL)) {
+		HPX_STOP("get.found");
+		/* order: -> TABLE.PUBLISH acquire; the word that was found is present, its RECORD bit never changes */
+		o = hpx_entry_object(e, hpx_load_acquire(hpx_word(e)));
+		if (HPX_UNLIKELY(!o || !hpx_take(o))) {
+			hpx_cache_count(c, HPX_CACHE_FAILED_UPGRADES, 1);
+			o = hpx_table_lookup(c->table, hash, key, &e);
+		}
+	} else if (far) {
+		o = hpx_table_lookup(c->table, hash, key, &e);
 	}
-	qsort(b->place, b->n, sizeof(*b->place), by_hash);
-	find_first(b);
-	qsort(b->place, b->n, sizeof(*b->place), by_place);
-	make_parts(b);
-	return 0;
+	if (o && c->tier && !hpx_tier_hit(c, e, key->size, &g->record)) {
+		g->undone[g->undones++] = o;
+		return NULL;
+	}
+	return o;
+}
+
+static void hit_group(hapax_bulk *b, size_t from, size_t to, struct group *g)
+{
+	hapax_cache *c = b->cache;
+	unsigned hits = 0;
+
+	hpx_read_lock();
+	for (size_t i = from; i < to; i++)
+		hpx_table_fetch_line(c->table, b->place[i].hash);
+	for (size_t i = from; i < to; i++)
+		hpx_table_fetch_entry(c->table, b->place[i].hash);
+	for (size_t i = from; i < to && !g->stop; i++) {
+		struct place *p = &b->place[i];
+
+		if (p->first != i || p->status)
+			continue;
+		p->object = hit(c, &b->keys[i], p->hash, g);
+		hits += p->object != NULL;
+		g->stop = g->in_turn && !p->object;
+	}
+	if (hits)
+		hpx_cache_count(c, HPX_CACHE_HITS, hits);
+	hpx_read_unlock();
+}
+
+static void hit_all(hapax_bulk *b)
+{
+	hapax_cache *c = b->cache;
+	/* without a bulk loader loads and hits are events for the policy in the order of the request */
+	struct group g = {.in_turn = c->tier && !c->load_many};
+
+	if (c->stats)
+		hpx_counters_prepare(&c->counters);
+	for (size_t i = 0; i < b->n && !g.stop; i += GROUP) {
+		g.undones = 0;
+		g.record = false;
+		hit_group(b, i, b->n - i < GROUP ? b->n : i + GROUP, &g);
+		for (size_t k = 0; k < g.undones; k++)
+			hpx_cache_release(c, g.undone[k]);
+		if (g.record)
+			hpx_tier_recorded(c);
+	}
 }
 
 /* ---- looking and joining ------------------------------------------------------------------------------------------- */
@@ -478,21 +582,23 @@ static void get_all(hapax_bulk *b)
 static void hand_out(hapax_bulk *b, void **objects, int *statuses)
 {
 	for (size_t i = 0; i < b->n; i++) {
-		struct place *p = &b->place[i];
+		struct place *p = &b->place[i], *first = &b->place[p->first];
+		struct hpx_object *o = first->part ? first->part->object : first->object;
 
-		if (p->part && p->part->object) {
-			hpx_take_more(p->part->object, 1);
-			objects[i] = hpx_payload(p->part->object);
-		}
+		if (o && (first->part || first != p))
+			hpx_take_more(o, 1);
+		objects[i] = o ? hpx_payload(o) : NULL;
 		if (statuses)
-			statuses[i] = p->part ? p->part->status : p->status;
+			statuses[i] = first->part ? first->part->status : p->status;
 	}
+	b->handed_out = true;
 }
 
 int hapax_cache_get_many(hapax_cache *cache, const hapax_key *keys, size_t n, void **objects, int *statuses,
 			 const hapax_get_options *options)
 {
 	__attribute__((cleanup(bulk_end))) hapax_bulk b = {.cache = cache, .keys = keys, .n = n, .deadline = HAPAX_FOREVER};
+	struct place few[FEW];
 	int rc;
 
 	if (!cache || (n && (!keys || !objects)))
@@ -516,10 +622,15 @@ int hapax_cache_get_many(hapax_cache *cache, const hapax_key *keys, size_t n, vo
 	rc = hpx_cache_stay(&b.stay, cache, HPX_CACHE_OPEN);
 	if (rc || !n)
 		return rc;
-	rc = prepare(&b);
+	rc = make_places(&b, few);
 	if (rc)
 		return rc;
-	get_all(&b);
+	hit_all(&b);
+	rc = make_parts(&b);
+	if (rc)
+		return rc;
+	if (b.parts)
+		get_all(&b);
 	hand_out(&b, objects, statuses);
 	for (size_t i = 0; i < n; i++)
 		HPX_TAKEN(objects[i]);

@@ -107,4 +107,27 @@ static inline __attribute__((always_inline)) void *hpx_table_find8(struct hpx_ta
 	return HPX_LIKELY(hpx_load_acquire(&line->ctl) == c) ? e : NULL;
 }
 
+/* Inside a section: what a lookup of the hash will look at first; once that has come, the entry it leads to. */
+static inline void hpx_table_fetch_line(struct hpx_table *t, uint64_t h)
+{
+	__builtin_prefetch(hpx_home(hpx_load_acquire(&t->root), h)); /* order: -> TABLE.ROOT acquire */
+}
+
+static inline void hpx_table_fetch_entry(struct hpx_table *t, uint64_t h)
+{
+	struct hpx_line *line = hpx_home(hpx_load_acquire(&t->root), h); /* order: -> TABLE.ROOT acquire */
+	/* order: TABLE.PUBLISH relaxed; addresses to prefetch */
+	uint64_t hits = hpx_ctl_match(hpx_load_relaxed(&line->ctl), hpx_tag(h) * HPX_CTL_ONES), low = hpx_slot_low(h, 0);
+
+	for (; hits; hits &= hits - 1) {
+		uint64_t s = hpx_load_relaxed(hpx_slot_at(line, hits)) ^ low; /* order: TABLE.PUBLISH relaxed; as above */
+
+		if (s & HPX_SLOT_LOW)
+			continue;
+		/* its key and its count, which a hit writes: perhaps in two lines of memory */
+		__builtin_prefetch((const char *)(uintptr_t)s - 16);
+		__builtin_prefetch((const char *)(uintptr_t)s + 8, 1);
+	}
+}
+
 #endif
