@@ -493,7 +493,7 @@ void hpx_release_hold(struct hpx_object *o)
 		die(&hpx_self, o);
 }
 
-/* In the section of a release of what may be the last reference, or of one too many. */
+/* In the section of a release of what may have been the last reference, or one too many. */
 __attribute__((noinline)) static void release_last(struct hpx_object *o, uint64_t seen, struct hpx_quick section)
 {
 	const char *misused = NULL;
@@ -506,14 +506,32 @@ __attribute__((noinline)) static void release_last(struct hpx_object *o, uint64_
 		die(&hpx_self, o);
 }
 
+/* In the section of a release while something is promoted. */
+__attribute__((noinline)) static void release_ticking(struct hpx_object *o, struct hpx_quick section)
+{
+	bool bare = false;
+
+	if (HPX_LIKELY(hpx_hot_put(o, &bare))) {
+		hpx_quick_unlock(&section);
+		return;
+	}
+	release_last(o, drop(o), section);
+	if (HPX_UNLIKELY(bare))
+		hpx_hot_attend(NULL);
+}
+
 void hpx_release(struct hpx_object *o)
 {
 	struct hpx_quick section;
 	uint64_t seen;
 
-	/* order: HOT.USED relaxed; a hint: where it is missed the count does as well */
-	if (HPX_UNLIKELY(hpx_load_relaxed(&hpx_ticking)) || HPX_UNLIKELY(!hpx_self.id) || HPX_UNLIKELY(!hpx_quick_lock(&section))) {
+	if (HPX_UNLIKELY(!hpx_self.id) || HPX_UNLIKELY(!hpx_quick_lock(&section))) {
 		release_any(o);
+		return;
+	}
+	/* order: HOT.USED relaxed; a hint: where it is missed the count does as well */
+	if (HPX_UNLIKELY(hpx_load_relaxed(&hpx_ticking))) {
+		release_ticking(o, section);
 		return;
 	}
 	seen = drop(o);
