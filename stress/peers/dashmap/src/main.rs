@@ -85,7 +85,7 @@ fn main() {
 				(Some(&"str24"), Some(n)) => say(&format!("bytes {}", memory_per_entry::<Str24>(n))),
 				_ => say("error memory KEY N"),
 			},
-			Some("quit") => return,
+			Some("quit") => std::process::exit(0), /* nobody waits for a million objects to die */
 			_ => say("error what is that?"),
 		}
 	}

@@ -75,7 +75,7 @@ impl Zipf {
 	}
 }
 
-pub trait Key: Hash + Eq + Send + Sync + 'static {
+pub trait Key: Hash + Eq + Copy + Send + Sync + 'static {
 	fn make(i: u64) -> Self;
 }
 
@@ -86,7 +86,7 @@ impl Key for u64 {
 	}
 }
 
-#[derive(Hash, PartialEq, Eq)]
+#[derive(Hash, PartialEq, Eq, Clone, Copy)]
 pub struct Str24([u8; 24]);
 
 impl Key for Str24 {
@@ -102,17 +102,33 @@ impl Key for Str24 {
 	}
 }
 
-/// A hit takes a shard's lock shared; only a miss takes it exclusively. Dead entries stay, as in the other peers.
+type Map<K> = DashMap<K, Weak<Object<K>>, ahash::RandomState>;
+
+/// Takes its entry out of the map when it dies, as the C++ peers' objects do.
+struct Object<K: Key> {
+	payload: Payload,
+	key: K,
+	map: &'static Map<K>,
+}
+
+impl<K: Key> Drop for Object<K> {
+	fn drop(&mut self) {
+		self.map.remove_if(&self.key, |_, value| value.strong_count() == 0);
+	}
+}
+
+/// A hit takes a shard's lock shared; only a miss and a death take it exclusively.
+#[derive(Clone, Copy)]
 struct Subject<K: Key> {
-	map: DashMap<K, Weak<Payload>, ahash::RandomState>,
+	map: &'static Map<K>, /* never freed: a process has but one */
 }
 
 impl<K: Key> Subject<K> {
 	fn new() -> Subject<K> {
-		Subject { map: DashMap::with_hasher(ahash::RandomState::new()) }
+		Subject { map: Box::leak(Box::new(DashMap::with_hasher(ahash::RandomState::new()))) }
 	}
 	#[inline]
-	fn get(&self, key: K, load: impl FnOnce(&mut Payload)) -> Arc<Payload> {
+	fn get(&self, key: K, load: impl FnOnce(&mut Payload)) -> Arc<Object<K>> {
 		if let Some(found) = self.map.get(&key) {
 			if let Some(held) = found.upgrade() {
 				return held;
@@ -120,29 +136,28 @@ impl<K: Key> Subject<K> {
 		}
 		self.load(key, load)
 	}
-	fn load(&self, key: K, load: impl FnOnce(&mut Payload)) -> Arc<Payload> {
+	fn load(&self, key: K, load: impl FnOnce(&mut Payload)) -> Arc<Object<K>> {
 		match self.map.entry(key) {
 			Entry::Occupied(mut slot) => match slot.get().upgrade() {
 				Some(held) => held,
 				None => {
-					let made = fresh(load);
+					let made = self.fresh(key, load);
 					slot.insert(Arc::downgrade(&made));
 					made
 				}
 			},
 			Entry::Vacant(slot) => {
-				let made = fresh(load);
+				let made = self.fresh(key, load);
 				slot.insert(Arc::downgrade(&made));
 				made
 			}
 		}
 	}
-}
-
-fn fresh(load: impl FnOnce(&mut Payload)) -> Arc<Payload> {
-	let mut payload = Payload { word: [0; 8] };
-	load(&mut payload);
-	Arc::new(payload)
+	fn fresh(&self, key: K, load: impl FnOnce(&mut Payload)) -> Arc<Object<K>> {
+		let mut payload = Payload { word: [0; 8] };
+		load(&mut payload);
+		Arc::new(Object { payload, key, map: self.map })
+	}
 }
 
 /// What measure.hpp's run_threads() does. `started` is told the threads' ids and returns when they are to go.
@@ -210,7 +225,7 @@ struct Place(AtomicU64);
 /// The objects of W1, W2 and W3, which stay alive, or the keys of W4, where nobody holds anything.
 pub struct Field<K: Key> {
 	subject: Subject<K>,
-	held: Vec<Arc<Payload>>,
+	held: Vec<Arc<Object<K>>>,
 	n: u64,
 	draws: u64,            /* W2: of each thread, a power of two; 0: not W2 */
 	drawn: Vec<Vec<u32>>, /* W2: by thread */
@@ -228,7 +243,7 @@ impl<K: Key> Field<K> {
 	}
 	#[inline]
 	fn hit(&self, i: u64) {
-		check_value(self.subject.get(K::make(i), |p| p.word[0] = i).word[0], i);
+		check_value(self.subject.get(K::make(i), |p| p.word[0] = i).payload.word[0], i);
 	}
 	/// Keys drawn beforehand, popular ones spread over the objects.
 	fn draw(&mut self, threads: usize) {
@@ -262,7 +277,7 @@ impl<K: Key> Task for Field<K> {
 		}
 		run_threads(threads, seconds, seed, started, |_, random| {
 			let i = random.below(self.n);
-			check_value(self.subject.get(K::make(i), |p| p.word = [i; 8]).word[0], i);
+			check_value(self.subject.get(K::make(i), |p| p.word = [i; 8]).payload.word[0], i);
 		})
 	}
 }
@@ -274,7 +289,7 @@ fn resident_bytes() -> u64 {
 
 /// W6: bytes an entry net of its payload. This is the first thing that the process is asked.
 pub fn memory_per_entry<K: Key>(n: usize) -> f64 {
-	let mut held: Vec<Option<Arc<Payload>>> = Vec::new();
+	let mut held: Vec<Option<Arc<Object<K>>>> = Vec::new();
 	held.resize_with(n, || None); /* its pages are counted before */
 	let before = resident_bytes();
 	let subject = Subject::<K>::new();
@@ -282,5 +297,7 @@ pub fn memory_per_entry<K: Key>(n: usize) -> f64 {
 	for (i, slot) in held.iter_mut().enumerate() {
 		*slot = Some(subject.get(K::make(i as u64), |p| p.word = [i as u64; 8]));
 	}
-	(resident_bytes() - before) as f64 / n as f64 - std::mem::size_of::<Payload>() as f64
+	let bytes = (resident_bytes() - before) as f64 / n as f64 - std::mem::size_of::<Payload>() as f64;
+	std::mem::forget(held); /* nobody lets go: the process ends */
+	bytes
 }
