@@ -13,6 +13,7 @@
 #include <cstring>
 #include <initializer_list>
 
+#include "options.hpp"
 #include "rows.hpp"
 
 namespace bench {
@@ -294,11 +295,13 @@ std::vector<verdict> judge()
 	return list;
 }
 
-void print(const std::vector<verdict> &bars)
+void print(const settings &s, const std::vector<verdict> &bars)
 {
 	size_t hold = 0, missed = 0, absent = 0;
 
 	for (const verdict &v : bars) {
+		if (!s.wants(v.workload.substr(0, v.workload.find('-')).c_str()))
+			continue;
 		std::fprintf(human, "bar  %-52s ", v.name.c_str());
 		if (!v.measured) {
 			std::fprintf(human, "not measured\n");

@@ -8,6 +8,8 @@
 
 namespace bench {
 
+struct settings;
+
 struct verdict {
 	std::string name, workload, against;
 	bool measured = false;
@@ -20,7 +22,8 @@ struct verdict {
 
 /* Every bar, judged by the rows reported so far. */
 std::vector<verdict> judge();
-void print(const std::vector<verdict> &bars);
+/* Those of the workloads that were asked for. */
+void print(const settings &s, const std::vector<verdict> &bars);
 
 } // namespace bench
 

@@ -14,6 +14,7 @@
 namespace bench {
 
 const workload all_workloads[] = {
+	{"check", "no speed: one key is one object, a held one is never loaded again, a dead one is", run_check},
 	/* first: they fork, and this process has no threads and no garbage yet */
 	{"w6", "memory per entry: a million entries, 8-byte keys, 64 bytes of payload", run_w6},
 	{"w7", "growth to a million entries: latency of each insert", run_w7},
@@ -46,6 +47,6 @@ extern "C" int hpx_bench_main(int argc, char **argv)
 		if (s.wants(w->name))
 			w->run(s);
 	std::vector<verdict> bars = judge();
-	print(bars);
+	print(s, bars);
 	return s.json ? write_json(s, bars) : 0;
 }

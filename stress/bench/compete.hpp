@@ -28,6 +28,16 @@ struct contender {
 void compete(const settings &s, const char *workload, const char *key, size_t n, unsigned threads,
 	     const std::vector<contender> &contenders, const char *unit = "Mops/s");
 
+/* Makes contenders. */
+using group = std::function<std::vector<contender>()>;
+
+/*
+ * For contenders that are too large to be alive together, at every thread count: `first` stays; each group is made, takes turns
+ * with it, and is gone before the next one is made. The rounds of `first` are those beside all groups.
+ */
+void compete_in_groups(const settings &s, const char *workload, const char *key, size_t n, const contender &first,
+		       const std::vector<group> &groups, const char *unit = "Mops/s");
+
 } // namespace bench
 
 #endif

@@ -20,7 +20,7 @@ struct settings {
 	std::vector<size_t> string_sizes{100000, 1000000}; /* w1 with 24-byte keys */
 	std::vector<size_t> asked_sizes{};              /* --n; empty: every workload has its own */
 	std::vector<std::string> subjects{};           /* these peers only; empty: all. hapax is always there */
-	double seconds = 0.3;                          /* of one round */
+	double seconds = 0.25;                         /* of one round */
 	unsigned rounds = 7;
 	uint64_t seed = 1;
 	const char *json = nullptr;

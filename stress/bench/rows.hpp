@@ -19,7 +19,8 @@
  *     threads           0 where it has no meaning
  *     unit              of `rounds`, `min` and `max`: "Mops/s" unless it says otherwise ("bytes", "ns", "s")
  *     rounds            the row's main figure in each of the interleaved rounds, in their order: row k of one subject ran
- *                       next to row k of the others
+ *                       next to round k of the others; w1 of ten million objects has so many for each group of peers
+ *                       that was alive beside hapax
  *     min, max          of `rounds`
  *     mops              median of `rounds` if the unit is "Mops/s", else 0
  *     value             median of `rounds`, whatever the unit

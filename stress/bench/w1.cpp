@@ -2,7 +2,7 @@
 /*
  * bench/w1.cpp - hits on objects that stay alive: uniform (W1), by Zipf's law (W2), all on one (W3).
  *
- * All subjects of a row are alive together, so that their runs can take turns.
+ * Subjects of a row are alive together, so that their runs can take turns.
  */
 #include "compete.hpp"
 #include "foreign.hpp"
@@ -24,15 +24,34 @@ static contender uniform(const char *name, const settings &s, std::shared_ptr<po
 		}};
 }
 
+/* From so many objects on the subjects would need more memory together than many a machine has. */
+static const size_t too_many = 5000000;
+
 template <class Key> static void uniform_rows(const settings &s, const char *workload, size_t n)
 {
-	std::vector<contender> field;
+	std::vector<group> groups;
 
 	each_subject<Key>([&](auto tag) {
 		using subject = typename decltype(tag)::type;
-		field.push_back(uniform(subject::name(), s, std::make_shared<populated<subject, Key>>(n)));
+		groups.push_back([&s, n]() -> std::vector<contender> {
+			return {uniform(subject::name(), s, std::make_shared<populated<subject, Key>>(n))};
+		});
 	});
-	add_foreign(field, s, {workload, key_name<Key>(), n});
+	groups.push_back([&] {
+		std::vector<contender> field;
+		add_foreign(field, s, {workload, key_name<Key>(), n});
+		return field;
+	});
+	if (n >= too_many) {
+		contender first = groups[0]()[0];
+		groups.erase(groups.begin());
+		compete_in_groups(s, workload, key_name<Key>(), n, first, groups);
+		return;
+	}
+	std::vector<contender> field;
+	for (const group &make : groups)
+		for (const contender &c : make())
+			field.push_back(c);
 	for (unsigned t : s.threads)
 		compete(s, workload, key_name<Key>(), n, t, field);
 }

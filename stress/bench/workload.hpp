@@ -15,6 +15,7 @@ struct workload {
 
 extern const workload all_workloads[]; /* ends with a name of NULL; in the order they run */
 
+void run_check(const settings &);
 void run_w1(const settings &);
 void run_w2(const settings &);
 void run_w3(const settings &);

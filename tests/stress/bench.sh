@@ -6,7 +6,7 @@ program=$1
 folder=$(mktemp -d) || exit 1
 trap 'rm -rf "$folder"' EXIT
 
-"$program" bench --quick --workload w1,w3,w4,w5 --subject mutex+unordered_map+weak_ptr --n 1000 --threads 1,2 --rounds 2 \
+"$program" bench --quick --workload check,w1,w3,w4,w5 --subject mutex+unordered_map+weak_ptr --n 1000 --threads 1,2 --rounds 2 \
 	--seconds 0.005 --json "$folder/json" >"$folder/out" 2>&1 || {
 	cat "$folder/out"
 	exit 1
