@@ -109,6 +109,18 @@ static inline bool hpx_take_hot(struct hpx_object *o, unsigned *saw)
 	return true;
 }
 
+/* In a section, before a take by the count. True: taken, by this thread's cell. */
+static inline bool hpx_hot_got(struct hpx_object *o)
+{
+	/* order: -> HOT.SLOT acquire; as in hpx_take_hot() */
+	uint64_t w = hpx_load_acquire(&o->count);
+
+	if (!(w & HPX_HOT) || !hpx_self.hot)
+		return false;
+	hpx_cell_add(&hpx_hot_cell(hpx_self.hot, w)->got);
+	return true;
+}
+
 /* In a section, before a release by the count. True: released, by this thread's cell. */
 static inline bool hpx_hot_put(struct hpx_object *o, bool *bare)
 {

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "object/hot.h"
 #include "object/internal.h"
 #include "object/side.h"
 #include "object/trace.h"
@@ -268,21 +269,39 @@ int hapax_weak_drop(hapax_weak *weak)
 
 /* ---- looking ----------------------------------------------------------------------------------------------------- */
 
-void *hapax_weak_get(hapax_weak *weak)
+/* A thread's first call, a section inside another one, or something is hot. */
+__attribute__((noinline)) static void *get_any(hapax_weak *weak)
 {
 	struct hpx_object *o;
 
-	if (!weak)
-		return NULL;
 	hpx_enter();
 	hpx_read_lock();
 	/* order: -> OBJECT.SIDE, SIDE.DEAD acquire; the handle came from there */
 	o = hpx_load_acquire(&hpx_side_of_weak(weak)->object);
-	if (HPX_BROKEN(USE_AFTER_UNLOCK))
-		hpx_read_unlock(), hpx_read_lock();
-	if (o && !hpx_take(o))
+	if (o && !hpx_hot_got(o) && !hpx_take(o))
 		o = NULL;
 	hpx_read_unlock();
+	HPX_TAKEN(o ? hpx_payload(o) : NULL);
+	return o ? hpx_payload(o) : NULL;
+}
+
+void *hapax_weak_get(hapax_weak *weak)
+{
+	struct hpx_quick section;
+	struct hpx_object *o;
+
+	if (!weak)
+		return NULL;
+	/* order: HOT.USED relaxed; a hint: where it is missed the count does as well */
+	if (HPX_UNLIKELY(hpx_load_relaxed(&hpx_ticking)) || HPX_UNLIKELY(!hpx_self.id) || HPX_UNLIKELY(!hpx_quick_lock(&section)))
+		return get_any(weak);
+	/* order: -> OBJECT.SIDE, SIDE.DEAD acquire; the handle came from there */
+	o = hpx_load_acquire(&hpx_side_of_weak(weak)->object);
+	if (HPX_BROKEN(USE_AFTER_UNLOCK))
+		hpx_quick_unlock(&section), (void)hpx_quick_lock(&section);
+	if (o && !hpx_take(o))
+		o = NULL;
+	hpx_quick_unlock(&section);
 	HPX_TAKEN(o ? hpx_payload(o) : NULL);
 	return o ? hpx_payload(o) : NULL;
 }
