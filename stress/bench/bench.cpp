@@ -43,6 +43,7 @@ extern "C" int hpx_bench_main(int argc, char **argv)
 		human = stderr;
 	std::fprintf(human, "hapax %s, %s, seed %llu, %u rounds of %.2f s, medians [least, most]\n", hapax_version(), s.mode_name(),
 		     static_cast<unsigned long long>(s.seed), s.rounds, s.seconds);
+	note_own_versions();
 	for (const workload *w = all_workloads; w->name; w++)
 		if (s.wants(w->name))
 			w->run(s);

@@ -94,6 +94,8 @@ const std::vector<row> &rows();
 void report(const row &r, double ratio = 0);
 /* What the JSON says of a peer's version. */
 void note_version(const std::string &peer, const std::string &version);
+/* Those of the peers that this program was compiled with. */
+void note_own_versions();
 /* A peer that is left out of a workload's rows: says so, once. */
 void note_absent(const std::string &peer, const std::string &workload, const std::string &why);
 const row *find(const std::string &workload, const std::string &subject, const std::string &key, size_t n, unsigned threads);
