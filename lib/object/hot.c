@@ -36,6 +36,7 @@ struct slot {
 	struct hpx_deferred deferred;
 	struct hpx_object *object; /* by the claimer, before HOT */
 	hpx_u32 state;
+	hpx_u32 turn; /* goes up when it is drained, under the lock */
 	/* the tick's, under the lock */
 	uint64_t uses;
 	uint32_t quiet;
@@ -52,6 +53,9 @@ static struct burials {
 static unsigned burying;                    /* threads that run one of them */
 static bool undertaker;                     /* the thread is there, or about to be */
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+
+/* Counted from 1; 0: none. */
+static unsigned slot_in(uint64_t count) { return (unsigned)((count & HPX_SLOT_MASK) >> HPX_SLOT_SHIFT); }
 
 /* ---- cells ------------------------------------------------------------------------------------------------------- */
 
@@ -117,43 +121,61 @@ static struct hpx_hot_block *block_make(void)
 #define EACH_BLOCK(b) (struct hpx_hot_block *b = hpx_load_acquire(&blocks); b; b = hpx_load_acquire(&b->next))
 
 /* Nobody writes these cells any more: how many more takes than releases. */
-static uint64_t sum_and_zero(unsigned at)
+static uint64_t sum(unsigned at)
 {
 	uint64_t more = 0;
 
-	for EACH_BLOCK(b) {
+	for EACH_BLOCK(b)
 		/* order: HOT.CELL relaxed; after the grace period, which is the edge */
 		more += hpx_load_relaxed(&b->cell[at].got) - hpx_load_relaxed(&b->cell[at].put);
-		if (!HPX_BROKEN(HOT_NOT_ZEROED)) {
-			hpx_store_relaxed(&b->cell[at].got, 0);
-			hpx_store_relaxed(&b->cell[at].put, 0);
-		}
-	}
 	return more;
 }
 
+/* The lock is held, and the count has them. */
+static void zero(struct slot *s)
+{
+	if (HPX_BROKEN(HOT_NOT_ZEROED))
+		return;
+	hpx_add_relaxed(&s->turn, 1); /* order: HOT.CELL relaxed; before the zeros */
+	for EACH_BLOCK(b) {
+		struct hpx_hot_cell *cell = &b->cell[s - slots];
+
+		hpx_store_release(&cell->got, 0); /* order: HOT.CELL -> release; the turn */
+		hpx_store_release(&cell->put, 0); /* order: HOT.CELL -> release; the turn */
+	}
+}
+
 /*
- * How many hold an object that is not plain, as a hint: releases first, then the count, then takes, so that what goes on meanwhile
- * makes it more, never less than it was in between. *uses: by cells, in all.
+ * How many hold an object, as a hint: releases first, then the count, then takes, so that what goes on meanwhile makes it more,
+ * never less than it was when the count was read. Anew if the slot was drained in between; but not for ever. *uses: by
+ * cells, in all.
  */
 static uint64_t users(struct hpx_object *o, uint64_t *uses)
 {
-	/* order: OBJECT.COUNT relaxed; names the slot */
-	unsigned at = (unsigned)((hpx_load_relaxed(&o->count) & HPX_SLOT_MASK) >> HPX_SLOT_SHIFT);
-	uint64_t got = 0, put = 0, count;
+	uint64_t got, put, count;
+	uint32_t turn;
+	unsigned at;
 
 	*uses = 0;
-	for EACH_BLOCK(b)
-		put += at ? hpx_load_acquire(&b->cell[at - 1].put) : 0; /* order: -> HOT.CELL acquire; its takes */
-	count = hpx_load_acquire(&o->count); /* order: -> OBJECT.DROP acquire; before the takes are read */
-	for EACH_BLOCK(b)
-		got += at ? hpx_load_relaxed(&b->cell[at - 1].got) : 0; /* order: HOT.CELL relaxed; a hint */
-	if ((count & HPX_SLOT_MASK) >> HPX_SLOT_SHIFT != at) /* promoted, or plain, meanwhile */
-		return (count & HPX_SLOT_MASK ? count - HPX_BIAS : count) / HPX_ONE;
-	if (!at)
-		return count / HPX_ONE;
-	*uses = got + put;
-	return ((count - HPX_BIAS) / HPX_ONE + got - put) & (UINT64_MAX / HPX_ONE);
+	for (unsigned i = 0; i < 8; i++) {
+		count = hpx_load_acquire(&o->count); /* order: -> HOT.SLOT acquire; the slot's turn */
+		at = slot_in(count);
+		if (!at)
+			return count / HPX_ONE;
+		got = put = 0;
+		turn = hpx_load_relaxed(&slots[at - 1].turn); /* order: HOT.CELL relaxed; as HOT.SLOT */
+		for EACH_BLOCK(b)
+			put += hpx_load_acquire(&b->cell[at - 1].put); /* order: -> HOT.CELL acquire; its takes; the turn */
+		count = hpx_load_acquire(&o->count); /* order: -> OBJECT.DROP acquire; before the takes are read */
+		for EACH_BLOCK(b)
+			got += hpx_load_acquire(&b->cell[at - 1].got); /* order: -> HOT.CELL acquire; the turn */
+		/* order: HOT.CELL relaxed; as it was before the cells were read */
+		if (slot_in(count) != at || hpx_load_relaxed(&slots[at - 1].turn) != turn)
+			continue;
+		*uses = got + put;
+		return ((count - HPX_BIAS) / HPX_ONE + got - put) & (UINT64_MAX / HPX_ONE);
+	}
+	return UINT64_MAX / HPX_ONE;
 }
 
 uint64_t hpx_hot_refs(struct hpx_object *o)
@@ -180,7 +202,7 @@ void hpx_hot_cool(struct hpx_object *o)
 	if (!(before & HPX_HOT) && !HPX_BROKEN(HOT_TWO_DRAINS))
 		return;
 	HPX_STOP("hot.cooled");
-	struct slot *s = &slots[((before & HPX_SLOT_MASK) >> HPX_SLOT_SHIFT) - 1];
+	struct slot *s = &slots[slot_in(before) - 1];
 
 	hpx_store_relaxed(&s->state, DRAINING); /* order: HOT.STATE relaxed; for the tick, under RECLAIM.RETIRE for drain() */
 	if (HPX_BROKEN(HOT_NO_GRACE))
@@ -235,7 +257,7 @@ static void drain(struct hpx_deferred *d)
 	uint64_t more, now;
 
 	pthread_mutex_lock(&lock);
-	more = sum_and_zero(at) * HPX_ONE - HPX_BIAS - HPX_SLT - ((uint64_t)(at + 1) << HPX_SLOT_SHIFT);
+	more = sum(at) * HPX_ONE - HPX_BIAS - HPX_SLT - ((uint64_t)(at + 1) << HPX_SLOT_SHIFT);
 	hpx_read_lock(); /* with the addition the object becomes that of whoever kills it */
 	/* order: OBJECT.DROP -> acq_rel; what was done under the cells, which the grace period has ordered, before the death */
 	now = hpx_add_acq_rel(&o->count, more) + more;
@@ -244,6 +266,7 @@ static void drain(struct hpx_deferred *d)
 	else if (now < HPX_ONE && !(now & HPX_DEAD))
 		last = hpx_try_kill(o, now);
 	hpx_read_unlock();
+	zero(s);
 	s->object = NULL;
 	/* order: HOT.SLOT -> release; its cells are 0 */
 	hpx_store_release(&s->state, FREE);

@@ -14,7 +14,7 @@
  *
  *      promote    claims a slot; sets SLT, which decides between promoters; one addition of BIAS, HOT and slot
  *      demote     clears HOT; whoever saw it set retires the slot
- *      drain      a grace period later: sums and zeroes the cells; one addition takes the sum in and BIAS, SLT and slot out;
+ *      drain      a grace period later: sums the cells; one addition takes the sum in and BIAS, SLT and slot out; zeroes the cells;
  *                 the slot is free; at 0 the ordinary swap to DEAD, and the death is run by a thread of its own (hot.c)
  *
  * Guarantees. A: users = count - BIAS + sum(got - put), exact at rest. Where one kind of thread takes by cells and another
