@@ -6,7 +6,7 @@
  * atomic or plain, liburcu's inlined read sections included, is a call; the runtime behind it is ours (record.c). What liburcu's
  * and ConcurrencyKit's own compiled code, the allocator and the kernel do is not seen, but calls to them are counted.
  *
- * Two threads take turns, one operation each. A line that both touch in the same phase, and one of them writes, is shared and written.
+ * Two threads take turns, one operation each. A line that both touch in a phase, and one of them writes, is shared and written.
  * Beside that the lines are followed as a cache-coherent machine would move them: each access that finds its line in
  * another thread's hands is a transfer. As the threads alternate, that is the most an operation can cost: none of them
  * ever finds a line where it left it if the other one wanted it.
@@ -29,6 +29,8 @@ struct lines_count {
 	double read_written;   /* that others touch, that somebody writes, and this operation only reads */
 	double written;        /* that others touch, and this operation writes */
 	double transfers;      /* see above */
+	double busiest;        /* those of the one line that moves most; or its read-modify-writes, if they are more: threads that
+				  do not take turns may lose it before each */
 	double rmw_shared;     /* atomic read-modify-writes in lines that others touch */
 	double rmw_private;
 	double locks;          /* of mutexes; they are read-modify-writes too */

@@ -8,6 +8,8 @@ struct payload {
 	uint64_t words[8];
 };
 static const hapax_type payload_type = {HAPAX_TYPE_INIT, .name = "payload", .size = sizeof(struct payload)};
+static const hapax_type readable_type = {HAPAX_TYPE_INIT, .name = "readable", .size = sizeof(struct payload),
+					 .flags = HAPAX_TYPE_BORROW};
 
 const char *const lines_phases[PHASES] = {"same key", "other key", "other cache", "other env"};
 
@@ -39,6 +41,16 @@ static void hit(struct seat *s, unsigned part)
 		must(hapax_cache_get(s->set->cache, HAPAX_KEY_OF(s->key), &s->got));
 	else
 		hapax_release(s->got);
+}
+
+static void borrow(struct seat *s, unsigned part)
+{
+	const void *object;
+
+	if (part == 0)
+		must(hapax_cache_borrow(s->set->cache, HAPAX_KEY_OF(s->key), &object));
+	else
+		hapax_borrow_end();
 }
 
 static void hit_many(struct seat *s, unsigned part)
@@ -156,25 +168,27 @@ static void call(struct seat *s, unsigned part)
 #define GET {"get", "release"}
 #define HOUR (3600 * (int64_t)HAPAX_SECOND)
 
-/* `reads` of a hit: the cache, its table, the table's array and bucket, two lines of liburcu's; of a managed cache the options of its
- * tier, and with time those of its clock, too. */
+/* `reads` of a hit: the cache, where it keeps this thread's counters, its table, the table's array and bucket, two lines of
+ * liburcu's, the hint that hot objects are in use; of a managed cache the options of its tier, and with time those of its clock, too. */
 const struct operation lines_operations[] = {
-	{"hit", GET, hit, 1, 0, WEAK, NULL, HIT, 6},
-	{"hit, without statistics", GET, hit, 1, 0, .cache = {.flags = HAPAX_CACHE_NO_STATS}, NULL, HIT, 6},
+	{"hit", GET, hit, 1, 0, WEAK, NULL, HIT, 8},
+	{"hit, without statistics", GET, hit, 1, 0, .cache = {.flags = HAPAX_CACHE_NO_STATS}, NULL, HIT, 7},
 	{"hit, get_many, per key", GET, hit_many, MANY, 0, WEAK, NULL, 0, 0},
-	{"contains", {"contains"}, look, 1, 0, WEAK, NULL, LOCK_FREE | NOTHING_SHARED | FEW_LINES, 7},
-	{"hit, bounded, adaptive", GET, hit, 1, 0, BOUNDED(hapax_policy_adaptive), HIT, 8},
-	{"hit, bounded, S3-FIFO", GET, hit, 1, 0, BOUNDED(hapax_policy_s3fifo), HIT, 8},
-	{"hit, bounded, SIEVE", GET, hit, 1, 0, BOUNDED(hapax_policy_sieve), HIT, 8},
-	{"hit, bounded, weighted", GET, hit, 1, 0, BOUNDED(hapax_policy_weighted), HIT, 8},
+	{"contains", {"contains"}, look, 1, 0, WEAK, NULL, LOCK_FREE | NOTHING_SHARED | FEW_LINES, 8},
+	{"hit, bounded, adaptive", GET, hit, 1, 0, BOUNDED(hapax_policy_adaptive), HIT, 10},
+	{"hit, bounded, S3-FIFO", GET, hit, 1, 0, BOUNDED(hapax_policy_s3fifo), HIT, 10},
+	{"hit, bounded, SIEVE", GET, hit, 1, 0, BOUNDED(hapax_policy_sieve), HIT, 10},
+	{"hit, bounded, weighted", GET, hit, 1, 0, BOUNDED(hapax_policy_weighted), HIT, 10},
 	{"hit, bounded, W-TinyLFU", GET, hit, 1, 0, BOUNDED(hapax_policy_tinylfu), 0, 0},
 	{"hit, bounded, exact LRU", GET, hit, 1, 0, BOUNDED(hapax_policy_lru), 0, 0},
-	{"hit, ttl", GET, hit, 1, 0, .cache = {.ttl_ns = HOUR}, NULL, HIT, 11},
+	{"hit, promoted", GET, hit, 1, NEEDS_PROMOTED, BOUNDED(NULL), LOCK_FREE | NOTHING_SHARED | NO_COUNT | FEW_LINES, 10},
+	{"borrow", {"borrow", "end"}, borrow, 1, 0, WEAK, NULL, LOCK_FREE | NOTHING_SHARED | NO_COUNT | FEW_LINES, 8},
+	{"hit, ttl", GET, hit, 1, 0, .cache = {.ttl_ns = HOUR}, NULL, HIT, 13},
 	{"hit, held while idle", GET, hit, 1, 0, .cache = {.retain_idle_ns = HOUR}, NULL, LOCK_FREE | NOTHING_SHARED, 0},
-	{"memo", {"call", "release"}, call, 1, NEEDS_MEMO, WEAK, NULL, HIT, 9},
+	{"memo", {"call", "release"}, call, 1, NEEDS_MEMO, WEAK, NULL, HIT, 12},
 	{"memo of owners", {"call", "release"}, call, 1, NEEDS_MEMO | NEEDS_OWNER, WEAK, NULL, LOCK_FREE, 0},
-	{"held object", {"retain", "release"}, hold, 1, 0, WEAK, NULL, HIT, 2},
-	{"weak reference", {"upgrade", "release"}, upgrade, 1, 0, WEAK, NULL, HIT, 4},
+	{"held object", {"retain", "release"}, hold, 1, 0, WEAK, NULL, HIT, 3},
+	{"weak reference", {"upgrade", "release"}, upgrade, 1, 0, WEAK, NULL, HIT, 5},
 	{"weak reference, another", {"new", "drop"}, weak_pair, 1, 0, WEAK, NULL, LOCK_FREE | NOTHING_SHARED, 0},
 	{"object", {"new", "death"}, plain, 1, NO_SAME_KEY, WEAK, NULL, LAST_FREE, 0},
 	{"object, with weak reference", {"new", "death"}, first_weak, 1, NO_SAME_KEY, WEAK, NULL, LAST_FREE, 0},
@@ -198,7 +212,7 @@ int set_make(struct set *set, hapax_env *env, const struct operation *op)
 	*set = (struct set){.env = env};
 	options.size = sizeof(options);
 	options.env = env;
-	options.type = &payload_type;
+	options.type = op->run == borrow ? &readable_type : &payload_type;
 	options.load = load;
 	options.policy = op->policy ? op->policy() : NULL;
 	rc = hapax_cache_create(&set->cache, &options);

@@ -33,7 +33,7 @@ struct seat {
 	void *got;
 };
 
-enum { NEEDS_MEMO = 1, NEEDS_OWNER = 2, NOT_HELD = 4, NO_SAME_KEY = 8 };
+enum { NEEDS_MEMO = 1, NEEDS_OWNER = 2, NOT_HELD = 4, NO_SAME_KEY = 8, NEEDS_PROMOTED = 16 };
 
 /* What --check holds an operation to. */
 enum {
@@ -41,6 +41,7 @@ enum {
 	NOTHING_SHARED = 2, /* threads with different keys write no line that the other one touches */
 	ONE_COUNT = 4,      /* with the same key they write one line in common, the object's count */
 	FEW_LINES = 8,      /* and share no more than `reads` lines that nobody writes */
+	NO_COUNT = 32,      /* with the same key they write no line in common, and touch none that is written */
 	LAST_FREE = 16,     /* the last part, which gives back: no lock, no allocation */
 	HIT = LOCK_FREE | NOTHING_SHARED | ONE_COUNT | FEW_LINES
 };
@@ -57,6 +58,9 @@ struct operation {
 	double reads;
 };
 extern const struct operation lines_operations[];
+
+/* As contention would, by this thread: counting it needs no shared line. */
+void promote(hapax_env *env, void *object);
 
 int set_make(struct set *set, hapax_env *env, const struct operation *op);
 void set_end(struct set *set, const struct operation *op);

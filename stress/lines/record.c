@@ -207,6 +207,11 @@ void lines_sum(unsigned worker, unsigned account, double operations, struct line
 		else
 			out->read_written += use->touched - use->written, out->written += use->written;
 		out->transfers += use->transfers;
+		if (use->transfers >= operations / 100) {
+			uint32_t most = use->rmw > use->transfers ? use->rmw : use->transfers;
+
+			out->busiest = most > out->busiest ? most : out->busiest;
+		}
 		*(shared ? &out->rmw_shared : &out->rmw_private) += use->rmw;
 	}
 	out->locks = calls[worker][account][0];
