@@ -201,6 +201,7 @@ static void check(const struct result *r)
 {
 	const struct lines_count *same = &r->of[SAME_KEY][LINES_WHOLE], *other = &r->of[OTHER_KEY][LINES_WHOLE];
 	unsigned promises = r->op->promises;
+	bool hot = r->op->needs & NEEDS_PROMOTED; /* may be demoted at any time, and what says that objects are hot changes then */
 
 	if (promises & LOCK_FREE) {
 		promise(r, "locks", same->locks + other->locks, 0);
@@ -210,8 +211,8 @@ static void check(const struct result *r)
 	if (promises & NOTHING_SHARED) {
 		for (unsigned p = OTHER_KEY; p < PHASES; p++) {
 			promise(r, "shared lines written, by different keys", r->of[p][LINES_WHOLE].written, 0);
-			promise(r, "written lines read, by different keys", r->of[p][LINES_WHOLE].read_written, 0);
-			promise(r, "transfers, by different keys", r->of[p][LINES_WHOLE].transfers, 0);
+			promise(r, "written lines read, by different keys", r->of[p][LINES_WHOLE].read_written, hot ? 2 : 0);
+			promise(r, "transfers, by different keys", r->of[p][LINES_WHOLE].transfers, hot ? 0.1 : 0);
 		}
 	}
 	if (promises & ONE_COUNT) {
@@ -221,9 +222,9 @@ static void check(const struct result *r)
 		promise(r, "shared lines read that others write", same->read_written, 0);
 	}
 	if (promises & NO_COUNT) {
-		/* it may be demoted at any time, for once */
-		promise(r, "shared lines written, by the same key", same->written, r->op->needs & NEEDS_PROMOTED ? 0.1 : 0);
-		promise(r, "written lines read, by the same key", same->read_written, r->op->needs & NEEDS_PROMOTED ? 0.1 : 0);
+		promise(r, "shared lines written, by the same key", same->written, hot ? 0.1 : 0);
+		promise(r, "written lines read, by the same key", same->read_written, hot ? 2 : 0);
+		promise(r, "transfers, by the same key", same->transfers, hot ? 0.1 : 0);
 	}
 	if (promises & LAST_FREE)
 		for (unsigned p = r->op->needs & NO_SAME_KEY ? OTHER_KEY : SAME_KEY; p < PHASES; p++) {

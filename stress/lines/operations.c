@@ -181,7 +181,6 @@ const struct operation lines_operations[] = {
 	{"hit, bounded, weighted", GET, hit, 1, 0, BOUNDED(hapax_policy_weighted), HIT, 10},
 	{"hit, bounded, W-TinyLFU", GET, hit, 1, 0, BOUNDED(hapax_policy_tinylfu), 0, 0},
 	{"hit, bounded, exact LRU", GET, hit, 1, 0, BOUNDED(hapax_policy_lru), 0, 0},
-	{"hit, promoted", GET, hit, 1, NEEDS_PROMOTED, BOUNDED(NULL), LOCK_FREE | NOTHING_SHARED | NO_COUNT | FEW_LINES, 10},
 	{"borrow", {"borrow", "end"}, borrow, 1, 0, WEAK, NULL, LOCK_FREE | NOTHING_SHARED | NO_COUNT | FEW_LINES, 8},
 	{"hit, ttl", GET, hit, 1, 0, .cache = {.ttl_ns = HOUR}, NULL, HIT, 13},
 	{"hit, held while idle", GET, hit, 1, 0, .cache = {.retain_idle_ns = HOUR}, NULL, LOCK_FREE | NOTHING_SHARED, 0},
@@ -197,6 +196,8 @@ const struct operation lines_operations[] = {
 	 hapax_policy_adaptive, 0, 0},
 	{"put over another", {"put"}, put, 1, 0, WEAK, NULL, 0, 0},
 	{"put and remove", {"put", "remove"}, put_remove, 1, NOT_HELD, WEAK, NULL, LAST_FREE, 0},
+	/* the last: what says that objects are hot is written now and then from here on */
+	{"hit, promoted", GET, hit, 1, NEEDS_PROMOTED, BOUNDED(NULL), LOCK_FREE | NOTHING_SHARED | NO_COUNT | FEW_LINES, 10},
 	{.name = NULL},
 };
 
