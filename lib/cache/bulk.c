@@ -188,9 +188,9 @@ static void find_first(hapax_bulk *b, uint32_t *index, size_t mask)
 		size_t k = p->hash & mask;
 
 		p->first = i;
-		if (p->status)
+		if (HPX_UNLIKELY(p->status))
 			continue;
-		for (; index[k]; k = (k + 1) & mask) {
+		for (; HPX_UNLIKELY(index[k]); k = (k + 1) & mask) {
 			size_t other = index[k] - 1;
 
 			if (b->place[other].hash == p->hash && same_key(b->cache, &b->keys[other], &b->keys[i])) {
@@ -277,49 +277,79 @@ struct group {
 	bool in_turn, stop;
 };
 
+/* In a section: the entry, or NULL. `far`: that is no miss yet. */
+static inline __attribute__((always_inline)) void *entry(struct hpx_table *t, const hapax_key *key, uint64_t hash, uint64_t *word, bool *far)
+{
+	uint64_t ctl;
+	void *e;
+
+	*far = false;
+	if (HPX_LIKELY(key->size == 8) && HPX_LIKELY(t->simple)) {
+		e = hpx_table_find8(t, hash, hpx_load8(key->data), word, &ctl);
+		if (HPX_LIKELY(e != NULL))
+			return e;
+		if (!*word && !hpx_ctl_far(ctl))
+			return NULL;
+	}
+	e = hpx_table_find(t, hash, key, far);
+	if (e)
+		*word = hpx_load_acquire(hpx_word(e)); /* order: -> TABLE.PUBLISH acquire; its RECORD bit never changes */
+	return e;
+}
+
+/* In a section: what the fast lookup does not find, or finds dead. */
+__attribute__((noinline, cold)) static struct hpx_object *lookup(hapax_cache *c, const hapax_key *key, uint64_t hash, void **e)
+{
+	if (*e)
+		hpx_cache_count(c, HPX_CACHE_FAILED_UPGRADES, 1);
+	return hpx_table_lookup(c->table, hash, key, e);
+}
+
 /* In a section: a plain hit, or NULL. */
-static struct hpx_object *hit(hapax_cache *c, const hapax_key *key, uint64_t hash, struct group *g)
+static inline __attribute__((always_inline)) struct hpx_object *hit(hapax_cache *c, const hapax_key *key, uint64_t hash,
+								    struct group *g)
 {
 	struct hpx_object *o = NULL;
+	uint64_t word;
 	bool far;
-	void *e = hpx_table_find(c->table, hash, key, &far);
+	void *e = entry(c->table, key, hash, &word, &far);
 
 	if (HPX_LIKELY(e != NULL)) {
 		HPX_STOP("get.found");
-		/* order: -> TABLE.PUBLISH acquire; the word that was found is present, its RECORD bit never changes */
-		o = hpx_entry_object(e, hpx_load_acquire(hpx_word(e)));
-		if (HPX_UNLIKELY(!o || !hpx_take(o))) {
-			hpx_cache_count(c, HPX_CACHE_FAILED_UPGRADES, 1);
-			o = hpx_table_lookup(c->table, hash, key, &e);
-		}
+		o = hpx_entry_object(e, word);
+		if (HPX_UNLIKELY(!o) || HPX_UNLIKELY(!hpx_take(o)))
+			o = lookup(c, key, hash, &e);
 	} else if (far) {
-		o = hpx_table_lookup(c->table, hash, key, &e);
+		o = lookup(c, key, hash, &e);
 	}
-	if (o && c->tier && !hpx_tier_hit(c, e, key->size, &g->record)) {
+	if (o && HPX_UNLIKELY(c->tier != NULL) && !hpx_tier_hit(c, e, key->size, &g->record)) {
 		g->undone[g->undones++] = o;
 		return NULL;
 	}
 	return o;
 }
 
-static void hit_group(hapax_bulk *b, size_t from, size_t to, struct group *g)
+__attribute__((noinline, hot)) static void hit_group(hapax_bulk *b, size_t from, size_t to, struct group *g)
 {
 	hapax_cache *c = b->cache;
+	struct place *const first = b->place + from, *const last = b->place + to;
+	const hapax_key *key = b->keys + from;
 	unsigned hits = 0;
 
 	hpx_read_lock();
-	for (size_t i = from; i < to; i++)
-		hpx_table_fetch_line(c->table, b->place[i].hash);
-	for (size_t i = from; i < to; i++)
-		hpx_table_fetch_entry(c->table, b->place[i].hash);
-	for (size_t i = from; i < to && !g->stop; i++) {
-		struct place *p = &b->place[i];
-
-		if (p->first != i || p->status)
+	for (struct place *p = first; p < last; p++)
+		hpx_table_fetch_line(c->table, p->hash);
+	for (struct place *p = first; p < last; p++)
+		hpx_table_fetch_entry(c->table, p->hash);
+	for (struct place *p = first; p < last; p++, key++) {
+		if (HPX_UNLIKELY(p->first != (size_t)(p - b->place)) || HPX_UNLIKELY(p->status))
 			continue;
-		p->object = hit(c, &b->keys[i], p->hash, g);
+		p->object = hit(c, key, p->hash, g);
 		hits += p->object != NULL;
-		g->stop = g->in_turn && !p->object;
+		if (HPX_UNLIKELY(g->in_turn) && !p->object) {
+			g->stop = true;
+			break;
+		}
 	}
 	if (hits)
 		hpx_cache_count(c, HPX_CACHE_HITS, hits);
