@@ -60,11 +60,12 @@ inline void pin(unsigned thread, unsigned threads)
 	pthread_setaffinity_np(pthread_self(), sizeof set, &set);
 }
 
-/* Runs op(thread, random) on `threads` threads for `seconds`; Mops/s in all. */
+/* Runs op(thread, random) on `threads` threads for `seconds`, after a quarter of that uncounted, in which what others pushed out
+ * of the processor's caches comes back; Mops/s in all. */
 template <class Op> double run_threads(unsigned threads, double seconds, uint64_t seed, Op op)
 {
 	std::atomic<unsigned> ready{0};
-	std::atomic<bool> go{false}, stop{false};
+	std::atomic<bool> go{false}, counting{false}, stop{false};
 	std::atomic<uint64_t> operations{0};
 	std::atomic<clock::rep> end{0}; /* of the last one: not when the threads have ended, which is no operation */
 	std::vector<std::thread> pool;
@@ -73,13 +74,16 @@ template <class Op> double run_threads(unsigned threads, double seconds, uint64_
 		pool.emplace_back([&, t] {
 			random_source random(seed * 131 + t);
 			uint64_t done = 0;
+			bool counted = false;
 			pin(t, threads);
 			ready.fetch_add(1);
 			while (!go.load(std::memory_order_acquire))
 				sched_yield();
-			for (; !stop.load(std::memory_order_relaxed); done += 128)
+			for (; !stop.load(std::memory_order_relaxed); done += counted ? 128 : 0) {
+				counted = counting.load(std::memory_order_relaxed);
 				for (int i = 0; i < 128; i++)
 					op(t, random);
+			}
 			clock::rep now = clock::now().time_since_epoch().count(), latest = end.load();
 			while (latest < now && !end.compare_exchange_weak(latest, now))
 				;
@@ -87,8 +91,10 @@ template <class Op> double run_threads(unsigned threads, double seconds, uint64_
 		});
 	while (ready.load() < threads)
 		sched_yield();
-	auto start = clock::now();
 	go.store(true, std::memory_order_release);
+	std::this_thread::sleep_for(std::chrono::duration<double>(seconds / 4));
+	auto start = clock::now();
+	counting.store(true);
 	std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
 	stop.store(true);
 	for (auto &thread : pool)
