@@ -5,68 +5,20 @@
  */
 #include "policy.h"
 
-#include "harness/options.h"
+#include "harness/html.h"
 #include "harness/report.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { WIDTH = 460, HEIGHT = 300, LEFT = 44, RIGHT = 12, TOP = 12, BOTTOM = 34 };
 
-static const char head[] =
-	"<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-	"<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>hapax: hit ratios</title>\n"
-	"<style>\n"
-	":root { color-scheme: light dark; --ground: #ffffff; --text: #1c1c1e; --faint: #6b6b70; --line: #d9d9de;"
-	" --peer: #a9a9b2;\n"
-	"  --c0: #c8102e; --c1: #1f5fbf; --c2: #11823b; --c3: #8a3fb5; --c4: #b35c00; --c5: #007c89; }\n"
-	"@media (prefers-color-scheme: dark) { :root { --ground: #17171a; --text: #ececf0; --faint: #a0a0a8;"
-	" --line: #3a3a40; --peer: #65656e;\n"
-	"  --c0: #ff6b81; --c1: #6ea8ff; --c2: #5fd38a; --c3: #d39bff; --c4: #ffb05c; --c5: #4fd6e4; } }\n"
-	"body { background: var(--ground); color: var(--text); font: 15px/1.45 system-ui, sans-serif;"
-	" margin: 0 auto; max-width: 1480px; padding: 1.5rem; }\n"
-	"h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }\n"
-	"p, figcaption small { color: var(--faint); }\n"
-	".charts { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), "
-	"1fr)); }\n"
-	"figure { margin: 0; } figcaption { font-weight: 600; } figcaption small { font-weight: 400; }\n"
-	"svg { display: block; height: auto; width: 100%; }\n"
-	"svg text { fill: var(--faint); font-size: 11px; } .grid { stroke: var(--line); stroke-width: 1; }\n"
+static const char style[] =
 	".peer { fill: none; stroke: var(--peer); stroke-width: 1; } .peer:hover { stroke: var(--text); stroke-width: "
 	"2; }\n"
 	".opt { stroke-dasharray: 4 3; }\n"
 	".own { fill: none; stroke-width: 2; } .own:hover { stroke-width: 4; } .many { stroke-dasharray: 6 4; }\n"
-	".adaptive { stroke-width: 3; }\n"
-	".scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }\n"
-	"th, td { border-bottom: 1px solid var(--line); padding: .25rem .8rem; text-align: right; }\n"
-	"th:first-child, td:first-child { text-align: left; }\n"
-	".key { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; list-style: none; padding: 0; }\n"
-	".key i { display: inline-block; height: 0; margin-right: .4rem; vertical-align: middle; width: 1.6rem;"
-	" border-top: 3px solid; }\n"
-	"</style>\n</head>\n<body>\n";
-
-static void escaped(FILE *to, const char *text)
-{
-	for (; *text; text++) {
-		switch (*text) {
-		case '&':
-			fputs("&amp;", to);
-			break;
-		case '<':
-			fputs("&lt;", to);
-			break;
-		case '>':
-			fputs("&gt;", to);
-			break;
-		case '"':
-			fputs("&quot;", to);
-			break;
-		default:
-			fputc(*text, to);
-		}
-	}
-}
+	".adaptive { stroke-width: 3; }\n";
 
 /* --- a chart --- */
 
@@ -75,19 +27,8 @@ struct chart {
 	const hpx_series *series;
 	double top; /* ratio at the upper edge */
 	FILE *to;
+	hpx_plot plot; /* the number of the fraction, and the ratio */
 };
-
-static double across(const struct chart *chart, unsigned fraction)
-{
-	unsigned last = chart->run->fraction_count - 1;
-
-	return LEFT + (last ? (double)fraction / last : 0.5) * (WIDTH - LEFT - RIGHT);
-}
-
-static double up(const struct chart *chart, double ratio)
-{
-	return HEIGHT - BOTTOM - ratio / chart->top * (HEIGHT - TOP - BOTTOM);
-}
 
 /* The ratio of a policy (or, without one, of an algorithm of the file); below 0: there is none. */
 static double ratio_at(const struct chart *chart, const hpx_contender *contender, unsigned threads, unsigned algorithm,
@@ -123,15 +64,15 @@ static void curve(const struct chart *chart, const hpx_contender *contender, uns
 		/* a lone point shows as one, too */
 		if (!any)
 			fprintf(chart->to, "<path %s stroke-linecap=\"round\" d=\"M%.1f %.1fh0", attributes,
-				across(chart, f), up(chart, ratio));
+				hpx_plot_x(&chart->plot, f), hpx_plot_y(&chart->plot, ratio));
 		else
-			fprintf(chart->to, "L%.1f %.1f", across(chart, f), up(chart, ratio));
+			fprintf(chart->to, "L%.1f %.1f", hpx_plot_x(&chart->plot, f), hpx_plot_y(&chart->plot, ratio));
 		any = true;
 	}
 	if (!any)
 		return;
 	fputs("\"><title>", chart->to);
-	escaped(chart->to, name);
+	hpx_html_text(chart->to, name);
 	if (threads > 1)
 		fprintf(chart->to, ", %u threads", threads);
 	for (unsigned f = 0; f < chart->run->fraction_count; f++) {
@@ -162,36 +103,32 @@ static double top_of(const struct chart *chart)
 
 static void axes(const struct chart *chart)
 {
-	char percent[32];
+	char text[32];
 
 	for (unsigned i = 0; i <= 5; i++) {
-		double ratio = chart->top * i / 5;
-
-		fprintf(chart->to,
-			"<path class=\"grid\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.3g"
-			"</text>\n",
-			LEFT, up(chart, ratio), WIDTH - RIGHT, LEFT - 6, up(chart, ratio) + 4, 100 * ratio);
+		snprintf(text, sizeof(text), "%.3g", 100 * chart->top * i / 5);
+		hpx_plot_grid(&chart->plot, chart->top * i / 5, text);
 	}
 	for (unsigned f = 0; f < chart->run->fraction_count; f++)
-		fprintf(chart->to, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%s</text>\n", across(chart, f),
-			HEIGHT - 12, hpx_percent(percent, chart->run->fractions[f]));
+		hpx_plot_column(&chart->plot, f, hpx_percent(text, chart->run->fractions[f]));
 }
 
 static void draw(const hpx_run *run, const hpx_series *series, FILE *to)
 {
-	struct chart chart = {run, series, 1, to};
+	struct chart chart = {.run = run, .series = series, .top = 1, .to = to};
 	char attributes[96];
 	char requests[32];
 	char keys[32];
 
 	chart.top = top_of(&chart);
+	chart.plot = (hpx_plot){to, WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM, {0, run->fraction_count - 1, false},
+				{0, chart.top, false}};
 	fputs("<figure>\n<figcaption>", to);
-	escaped(to, series->name);
+	hpx_html_text(to, series->name);
 	fprintf(to, " <small>%s requests, %s keys%s</small></figcaption>\n",
 		hpx_grouped(requests, series->trace->requests), hpx_grouped(keys, series->trace->count),
 		series->weighted ? ", bounded by bytes" : "");
-	fprintf(to, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"hit ratio by size of the cache\">\n", WIDTH,
-		HEIGHT);
+	hpx_plot_begin(&chart.plot, "hit ratio by size of the cache");
 	axes(&chart);
 	for (unsigned a = 0; a < run->input.reference.algorithms; a++) {
 		const char *name = run->input.reference.algorithm[a];
@@ -209,7 +146,8 @@ static void draw(const hpx_run *run, const hpx_series *series, FILE *to)
 			 strcmp(name, "adaptive") != 0 ? "" : " adaptive", c % 6);
 		curve(&chart, run->contenders[c], 1, 0, attributes, name);
 	}
-	fputs("</svg>\n</figure>\n", to);
+	hpx_plot_end(&chart.plot);
+	fputs("</figure>\n", to);
 }
 
 /* --- the summary --- */
@@ -218,35 +156,37 @@ static void summary_row(const hpx_summary *sum, const char *name, unsigned threa
 {
 	if (!sum->points)
 		return;
-	fputs("<tr><td>", to);
-	escaped(to, name);
+	hpx_table_row(to);
+	hpx_table_cell(to, "%s", name);
 	if (threads)
-		fprintf(to, "</td><td>%u</td>", threads);
+		hpx_table_cell(to, "%u", threads);
 	else
-		fputs("</td><td></td>", to);
-	fprintf(to, "<td>%.2f</td>", 100 * sum->mean_all);
-	if (weighted)
-		fprintf(to, "<td>%.2f</td>", 100 * sum->mean_bytes);
-	else if (sum->production_points)
-		fprintf(to, "<td>%.2f</td>", 100 * sum->mean_production);
+		hpx_table_cell(to, "%s", "");
+	hpx_table_cell(to, "%.2f", 100 * sum->mean_all);
+	if (weighted || sum->production_points)
+		hpx_table_cell(to, "%.2f", 100 * (weighted ? sum->mean_bytes : sum->mean_production));
 	else
-		fputs("<td></td>", to);
-	fprintf(to, "<td>%u</td><td>%u</td><td>%.2f</td></tr>\n", sum->points, sum->below, 100 * sum->worst);
+		hpx_table_cell(to, "%s", "");
+	hpx_table_cell(to, "%u", sum->points);
+	hpx_table_cell(to, "%u", sum->below);
+	hpx_table_cell(to, "%.2f", 100 * sum->worst);
+	hpx_table_row_end(to);
 }
 
 static void summary(const hpx_run *run, bool weighted, FILE *to)
 {
+	char below[48];
+	const char *const headings[] = {"policy", "threads", weighted ? "objects" : "all", weighted ? "bytes" : "production",
+					"points", below, "most below LRU"};
 	bool any = false;
 
 	for (size_t i = 0; i < run->count; i++)
 		any = any || run->points[i].series->weighted == weighted;
 	if (!any)
 		return;
-	fprintf(to,
-		"<h2>%s</h2>\n<div class=\"scroll\"><table>\n<tr><th>policy</th><th>threads</th><th>%s</th><th>%s</th>"
-		"<th>points</th><th>more than %g %% below LRU</th><th>most below LRU</th></tr>\n",
-		weighted ? "Bounded by weight: mean, %" : "Mean hit ratio, %", weighted ? "objects" : "all",
-		weighted ? "bytes" : "production", 100 * HPX_POLICY_BELOW);
+	snprintf(below, sizeof(below), "more than %g %% below LRU", 100 * HPX_POLICY_BELOW);
+	fprintf(to, "<h2>%s</h2>\n", weighted ? "Bounded by weight: mean, %" : "Mean hit ratio, %");
+	hpx_table_begin(to, headings, sizeof(headings) / sizeof(headings[0]));
 	for (unsigned several = 0; several < 2; several++) {
 		unsigned threads = several ? run->threads : 1;
 
@@ -261,7 +201,7 @@ static void summary(const hpx_run *run, bool weighted, FILE *to)
 
 		summary_row(&sum, run->input.reference.algorithm[a], 0, false, to);
 	}
-	fputs("</table></div>\n", to);
+	hpx_table_end(to);
 }
 
 static void key(const hpx_run *run, FILE *to)
@@ -280,16 +220,18 @@ static void key(const hpx_run *run, FILE *to)
 	fputs("</ul>\n", to);
 }
 
-static void page(const hpx_run *run, FILE *to)
+static void page(const void *ctx, FILE *to)
 {
-	fputs(head, to);
+	const hpx_run *run = ctx;
+
+	hpx_html_begin(to, "hapax: hit ratios", style);
 	fprintf(to,
 		"<h1>Hit ratios</h1>\n<p>hapax %s, seed %llu. Horizontal: size of the cache as a part of the distinct"
 		" keys; vertical: hits, %% of all requests.</p>\n",
 		hapax_version(), (unsigned long long)run->seed);
 	for (unsigned i = 0; i < run->broken_used && i < sizeof(run->broken) / sizeof(run->broken[0]); i++) {
 		fputs("<p><strong>Broken: ", to);
-		escaped(to, run->broken[i]);
+		hpx_html_text(to, run->broken[i]);
 		fputs("</strong></p>\n", to);
 	}
 	summary(run, false, to);
@@ -299,24 +241,11 @@ static void page(const hpx_run *run, FILE *to)
 	fputs("<div class=\"charts\">\n", to);
 	for (size_t s = 0; s < run->input.count; s++)
 		draw(run, &run->input.series[s], to);
-	fputs("</div>\n</body>\n</html>\n", to);
+	fputs("</div>\n", to);
+	hpx_html_end(to);
 }
 
 int hpx_policy_html(const hpx_run *run, const char *path)
 {
-	char *text = NULL;
-	size_t size = 0;
-	FILE *to = open_memstream(&text, &size);
-	bool failed;
-	int status;
-
-	if (!to)
-		return hpx_input_error("policy", "--html: out of memory");
-	page(run, to);
-	failed = ferror(to) != 0;
-	failed = fclose(to) != 0 || failed;
-	status = failed ? hpx_input_error("policy", "--html: out of memory")
-			: hpx_text_write("policy", "html", text, size, path);
-	free(text);
-	return status;
+	return hpx_html_write("policy", page, run, path);
 }
