@@ -6,10 +6,18 @@
 #include <cstring>
 
 #include <hapax/hapax.h>
+#include <json-c/json.h>
 
 #include "bars.hpp"
+#include "compare.hpp"
+#include "page.hpp"
 #include "rows.hpp"
 #include "workload.hpp"
+
+extern "C" {
+#include "../harness/options.h"
+#include "../harness/report.h"
+}
 
 namespace bench {
 
@@ -37,9 +45,14 @@ const workload all_workloads[] = {
 extern "C" int hpx_bench_main(int argc, char **argv)
 {
 	using namespace bench;
-	settings s = parse(argc, argv);
+	int status = without_measuring(argc, argv);
 
-	if (s.json && !std::strcmp(s.json, "-"))
+	if (status >= 0)
+		return status;
+	settings s = parse(argc, argv);
+	if (hpx_json_check("bench", s.json) || hpx_output_check("bench", "html", s.html))
+		return HPX_EXIT_INPUT;
+	if ((s.json && !std::strcmp(s.json, "-")) || (s.html && !std::strcmp(s.html, "-")))
 		human = stderr;
 	std::fprintf(human, "hapax %s, %s, seed %llu, %u rounds of %.2f s, medians [least, most]\n", hapax_version(), s.mode_name(),
 		     static_cast<unsigned long long>(s.seed), s.rounds, s.seconds);
@@ -49,5 +62,10 @@ extern "C" int hpx_bench_main(int argc, char **argv)
 			w->run(s);
 	std::vector<verdict> bars = judge();
 	print(s, bars);
-	return s.json ? write_json(s, bars) : 0;
+	json_object *root = to_json(s, bars);
+	status = s.json ? hpx_json_write("bench", root, s.json) : 0;
+	if (!status && s.html)
+		status = write_page(root, s.html);
+	json_object_put(root);
+	return status;
 }

@@ -41,10 +41,13 @@ static std::vector<std::string> split(const char *text)
 	FILE *to = status ? stderr : stdout;
 
 	std::fputs("usage: hapax-stress bench [--quick|--full] [--workload NAME,NAME] [--n N,N] [--threads T,T] [--rounds R]\n"
-		   "                          [--seconds S] [--seed N] [--json FILE|-] [--list]\n"
+		   "                          [--seconds S] [--seed N] [--json FILE|-] [--html FILE|-] [--list]\n"
+		   "       hapax-stress bench --from FILE --html FILE|-\n"
+		   "       hapax-stress bench --compare OLD NEW [--threshold PERCENT] [--html FILE|-]\n"
 		   "                          [--subject PEER,PEER]\n"
 		   "Paired, interleaved runs against the peers built in; figures are medians over the rounds. --n: sizes of w1, w7, w8, w9.\n"
-		   "--quick: about a minute; without: about a quarter of an hour; --full: everything, ten million objects too.\n",
+		   "--quick: about a minute; without: about a quarter of an hour; --full: everything, ten million objects too.\n"
+		   "--html: a page with the plots; with --from of an earlier --json. --compare: did hapax become slower?\n",
 		   to);
 	for (const workload *w = all_workloads; w->name; w++)
 		std::fprintf(to, "  %-6s %s\n", w->name, w->description);
@@ -89,7 +92,8 @@ settings parse(int argc, char **argv)
 	static const option options[] = {{"workload", required_argument, nullptr, 'w'}, {"n", required_argument, nullptr, 'n'},
 					 {"threads", required_argument, nullptr, 't'},  {"rounds", required_argument, nullptr, 'r'},
 					 {"seconds", required_argument, nullptr, 's'},  {"seed", required_argument, nullptr, 'S'},
-					 {"json", required_argument, nullptr, 'j'},     {"help", no_argument, nullptr, 'h'},
+					 {"json", required_argument, nullptr, 'j'},     {"html", required_argument, nullptr, 'H'},
+					     {"help", no_argument, nullptr, 'h'},
 					 {"quick", no_argument, nullptr, 'q'},          {"full", no_argument, nullptr, 'f'},
 					 {"list", no_argument, nullptr, 'l'},           {"subject", required_argument, nullptr, 'p'},
 					 {nullptr, 0, nullptr, 0}};
@@ -126,6 +130,7 @@ settings parse(int argc, char **argv)
 		case 's': s.seconds = number("--seconds", optarg, 0.001, 3600); break;
 		case 'S': s.seed = uint64_t(number("--seed", optarg, 0, 1e15)); break;
 		case 'j': s.json = optarg; break;
+		case 'H': s.html = optarg; break;
 		case 'l':
 		case 'h': usage(0);
 		}

@@ -23,7 +23,7 @@ struct settings {
 	double seconds = 0.25;                         /* of one round */
 	unsigned rounds = 7;
 	uint64_t seed = 1;
-	const char *json = nullptr;
+	const char *json = nullptr, *html = nullptr;
 
 	bool quick() const { return mode == bench::mode::quick; }
 	bool full() const { return mode == bench::mode::full; }

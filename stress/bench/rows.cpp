@@ -2,9 +2,6 @@
 #include "rows.hpp"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <thread>
 
 #include <hapax/hapax.h>
@@ -12,6 +9,7 @@
 
 #include "bars.hpp"
 #include "options.hpp"
+#include "surroundings.hpp"
 
 namespace bench {
 
@@ -57,6 +55,8 @@ row make_row(const char *workload, const std::string &subject, const char *key, 
 	r.unit = unit;
 	for (const sample &s : samples)
 		r.rounds.push_back(s.value);
+	for (const sample &s : samples)
+		r.ns_rounds.push_back(s.ns);
 	for (double latencies::*field : {&latencies::p50, &latencies::p99, &latencies::p999, &latencies::p9999, &latencies::max})
 		r.ns.*field = median_of(samples, [&](const sample &s) { return s.ns.*field; });
 	r.hit_ratio = samples.empty() ? -1 : median_of(samples, [](const sample &s) { return s.hit_ratio; });
@@ -115,6 +115,12 @@ static void add_integer(json_object *o, const char *key, int64_t value)
 	json_object_object_add(o, key, json_object_new_int64(value));
 }
 
+static const struct {
+	const char *name;
+	double latencies::*field;
+} latency_fields[] = {{"p50_ns", &latencies::p50}, {"p99_ns", &latencies::p99}, {"p999_ns", &latencies::p999},
+		      {"p9999_ns", &latencies::p9999}, {"max_ns", &latencies::max}};
+
 static json_object *row_json(const row &r)
 {
 	json_object *o = json_object_new_object(), *rounds = json_object_new_array();
@@ -132,11 +138,18 @@ static json_object *row_json(const row &r)
 	for (double v : r.rounds)
 		json_object_array_add(rounds, json_object_new_double(v));
 	json_object_object_add(o, "rounds", rounds);
-	add(o, "p50_ns", r.ns.p50);
-	add(o, "p99_ns", r.ns.p99);
-	add(o, "p999_ns", r.ns.p999);
-	add(o, "p9999_ns", r.ns.p9999);
-	add(o, "max_ns", r.ns.max);
+	json_object *latency_rounds = json_object_new_object();
+	for (const auto &[name, field] : latency_fields) {
+		json_object *array = json_object_new_array();
+		for (const latencies &l : r.ns_rounds)
+			json_object_array_add(array, json_object_new_double(l.*field));
+		json_object_object_add(latency_rounds, name, array);
+		add(o, name, r.ns.*field);
+	}
+	if (r.ns.max > 0)
+		json_object_object_add(o, "latency_rounds", latency_rounds);
+	else
+		json_object_put(latency_rounds);
 	json_object_object_add(o, "bytes_per_entry", r.workload == "w6" ? json_object_new_double(r.value()) : nullptr);
 	if (r.hit_ratio >= 0)
 		add(o, "hit_ratio", r.hit_ratio);
@@ -184,18 +197,7 @@ static json_object *bar_json(const verdict &v)
 	return o;
 }
 
-static std::string processor()
-{
-	std::ifstream in("/proc/cpuinfo");
-	std::string line;
-
-	while (std::getline(in, line))
-		if (line.rfind("model name", 0) == 0 && line.find(": ") != std::string::npos)
-			return line.substr(line.find(": ") + 2);
-	return "unknown";
-}
-
-int write_json(const settings &s, const std::vector<verdict> &bars)
+json_object *to_json(const settings &s, const std::vector<verdict> &bars)
 {
 	json_object *root = json_object_new_object(), *array = json_object_new_array();
 
@@ -207,7 +209,8 @@ int write_json(const settings &s, const std::vector<verdict> &bars)
 	add(root, "seconds", s.seconds);
 	add_integer(root, "round_count", s.rounds);
 	add_integer(root, "cores", std::thread::hardware_concurrency());
-	add(root, "cpu", processor());
+	for (const auto &text : surroundings())
+		add(root, text.first, text.second);
 	json_object_object_add(root, "ok", json_object_new_boolean(true));
 	for (const auto &[key, texts] : {std::make_pair("peers", &versions), std::make_pair("absent", &absences)}) {
 		json_object *o = json_object_new_object();
@@ -223,19 +226,7 @@ int write_json(const settings &s, const std::vector<verdict> &bars)
 	for (const verdict &v : bars)
 		json_object_array_add(array, bar_json(v));
 	json_object_object_add(root, "bars", array);
-
-	int failed = 0;
-	if (!std::strcmp(s.json, "-")) {
-		std::puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY));
-	} else {
-		std::string temporary = std::string(s.json) + ".tmp";
-		failed = json_object_to_file_ext(temporary.c_str(), root, JSON_C_TO_STRING_PRETTY) ||
-			 std::rename(temporary.c_str(), s.json);
-		if (failed)
-			std::fprintf(stderr, "hapax-stress bench: %s: %s\n", s.json, std::strerror(errno));
-	}
-	json_object_put(root);
-	return failed ? 2 : 0;
+	return root;
 }
 
 } // namespace bench

@@ -7,11 +7,12 @@
  *   command   "bench"
  *   version   of hapax
  *   mode      "quick", "default" or "full"
- *   seed, seconds (of one round), round_count, threads (the most), cores, cpu
+ *   seed, seconds (of one round), round_count, threads (the most), cores
+ *   when, cpu, kernel, huge_pages, compiler, command_line    strings
  *   ok        every run ended and every value was right (a benchmark that finds a wrong value ends the program)
  *   peers     object: the version of each peer, by its name, as far as it says one
  *   absent    object: why a peer was left out, by "name, workload"
- *   rows      array, in the order measured:
+ *   rows      array, in the order measured (record.hpp reads them again):
  *     workload          "w1" .. "w11", "w10-20us", "limit"; the table in bench.cpp describes them
  *     subject           who was measured: "hapax", a peer, or the name of a limit
  *     key               "u64", "str24"; "" where there are no keys
@@ -25,6 +26,7 @@
  *     mops              median of `rounds` if the unit is "Mops/s", else 0
  *     value             median of `rounds`, whatever the unit
  *     p50_ns, p99_ns, p999_ns, p9999_ns, max_ns    latencies, each the median over the rounds; 0: not taken
+ *     latency_rounds    object: those by name, of each round; absent if there are none
  *     bytes_per_entry   null but in w6
  *     hit_ratio         0 to 1, median; only where there is one
  *     figures           object of further figures by name, each the median over the rounds; absent if there are none
@@ -48,6 +50,8 @@
 #include <map>
 #include <string>
 #include <vector>
+
+struct json_object;
 
 namespace bench {
 
@@ -74,6 +78,7 @@ struct row {
 	std::string unit = "Mops/s";
 	std::vector<double> rounds{};
 	latencies ns{};
+	std::vector<latencies> ns_rounds{};
 	double hit_ratio = -1;
 	std::map<std::string, double> figures{};
 
@@ -103,8 +108,8 @@ const row *find(const std::string &workload, const std::string &subject, const s
 /* Where lines for people go: stdout, or stderr if the JSON takes stdout. */
 extern FILE *human;
 
-/* Writes the whole JSON to s.json. Returns an exit status. */
-int write_json(const settings &s, const std::vector<verdict> &bars);
+/* The whole JSON; the caller's. */
+json_object *to_json(const settings &s, const std::vector<verdict> &bars);
 
 } // namespace bench
 
