@@ -84,6 +84,56 @@ TEST(counts_are_exact_while_promoted_and_after)
 	test_env_end(env);
 }
 
+struct upgrader {
+	hapax_weak *weak;
+	struct item *kept[4];
+};
+
+static void upgrading(unsigned index, void *arg)
+{
+	struct upgrader *u = arg;
+	struct item *it;
+
+	for (uint64_t n = scaled(2000); n > 0; n--) {
+		it = hapax_weak_get(u->weak);
+		CHECK(item_is_alive(it));
+		hapax_release(it);
+	}
+	u->kept[index] = hapax_weak_get(u->weak);
+}
+
+TEST(upgrades_count_while_promoted_and_after)
+{
+	hapax_env *env = test_env();
+	int loads = 0;
+	hapax_cache *cache = hot_cache(env, &item_type, 10, &loads);
+	struct item *it = hot_get(cache, "k");
+	struct upgrader u;
+
+	CHECK_EQ(hapax_weak_new(it, NULL, &u.weak), HAPAX_OK);
+	hapax_release(hapax_weak_get(u.weak));
+	CHECK(hapax_testing_promote(it));
+	run_threads(4, upgrading, &u);
+	CHECK_EQ(hapax_count(it), 6);
+	hapax_reclaim(env);
+	CHECK(!hapax_testing_promoted(it));
+	CHECK_EQ(hapax_count(it), 6);
+	CHECK_EQ(hapax_cache_remove(cache, HAPAX_STR("k")), HAPAX_OK);
+	for (int i = 0; i < 4; i++) {
+		CHECK_PTR(u.kept[i], it);
+		hapax_release(u.kept[i]);
+	}
+	CHECK_EQ(items_destroyed_now(), 0);
+	CHECK_PTR(hapax_weak_get(u.weak), it);
+	hapax_release(it);
+	hapax_release(it);
+	CHECK_EQ(items_destroyed_now(), 1);
+	CHECK(!hapax_weak_get(u.weak));
+	CHECK_EQ(hapax_weak_drop(u.weak), HAPAX_OK);
+	hapax_cache_destroy(cache);
+	test_env_end(env);
+}
+
 TEST(removed_while_promoted_it_dies_after_its_users_once)
 {
 	hapax_env *env = test_env();
