@@ -8,7 +8,7 @@ MODEL_SEEDS ?= 100000
 MODEL_ARGS ?=
 JOBS ?= $(shell nproc)
 
-.PHONY: demo check bench policy torture model release debug tsan asan canaries fuzz tsan-lanes coverage spin aarch64 install clean format-check deps help
+.PHONY: demo check bench policy torture model release debug tsan asan canaries fuzz tsan-lanes coverage spin aarch64 install clean format-check deps help scaling
 .NOTPARALLEL:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "                   TORTURE_MODEL_SEEDS=$(TORTURE_MODEL_SEEDS) per scenario and depth, which takes days"
 	@echo "make model         the sources under a deterministic scheduler: MODEL_SEEDS=$(MODEL_SEEDS) per scenario and depth"
 	@echo "make bench         measurements, peers beside us, which it installs: build/bench.json (docs/bench.md)"
+	@echo "make scaling       shared cache lines of each operation, counted, and a model of up to 128 cores (docs/scaling.md)"
 	@echo "make policy        hit ratios on the traces of TRACES=DIR, and a page with the curves: build/policy.html"
 	@echo "make debug|asan|tsan|release     one build with its tests"
 	@echo "make spin          models of the protocols, searched exhaustively, in all their sizes"
@@ -42,6 +43,13 @@ bench: deps
 	@cmake --build build/release -j $(JOBS) --target hapax-stress
 	@cmake --build build/release -j $(JOBS) --target hapax-peers -- -k 0 || echo "a peer was not built and will be absent"
 	build/release/bin/hapax-stress bench --json build/bench.json $(BENCH_ARGS)
+
+scaling: deps
+	@cmake --preset release >/dev/null
+	@cmake --build build/release -j $(JOBS) --target hapax-stress hapax-lines
+	build/release/bin/hapax-lines --check --json build/lines.json
+	build/release/bin/hapax-stress bench --workload limit,w1,w2,w3,w4,w10 --threads 1,2 --json build/costs.json $(BENCH_ARGS) >/dev/null || [ $$? -eq 1 ]
+	scripts/scaling.py --lines build/lines.json --bench build/costs.json --svg build/scaling.svg
 
 policy: deps
 	@[ -n "$(TRACES)" ] || { echo "make policy TRACES=DIR"; exit 2; }
