@@ -42,7 +42,7 @@ bench: deps
 	@cmake --preset release >/dev/null
 	@cmake --build build/release -j $(JOBS) --target hapax-stress
 	@cmake --build build/release -j $(JOBS) --target hapax-peers -- -k 0 || echo "a peer was not built and will be absent"
-	build/release/bin/hapax-stress bench --json build/bench.json $(BENCH_ARGS)
+	build/release/bin/hapax-stress bench --json build/bench.json --html build/bench.html $(BENCH_ARGS)
 
 scaling: deps
 	@cmake --preset release >/dev/null
