@@ -415,13 +415,16 @@ uint64_t hpx_env_now(hapax_env *env)
 /* A read of the precise clock costs more than a hit; sums of coarse ones are as right in the mean. */
 uint64_t hpx_env_now_coarse(hapax_env *env)
 {
-	struct timespec ts = {.tv_sec = 0};
-	int saved = errno;
+	struct timespec ts;
+	int saved;
 
 	if (env->time_now || env->clock.now != monotonic_now)
 		return hpx_env_now(env);
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	errno = saved;
+	saved = errno;
+	if (HPX_UNLIKELY(clock_gettime(CLOCK_MONOTONIC_COARSE, &ts) != 0)) {
+		errno = saved;
+		return 0;
+	}
 	return (uint64_t)ts.tv_sec * HAPAX_SECOND + (uint64_t)ts.tv_nsec;
 }
 

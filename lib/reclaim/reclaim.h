@@ -141,6 +141,8 @@ extern void (*hpx_tick)(void);
  */
 #define HPX_POOL_MAX 512
 void *hpx_pool_alloc(hapax_env *env, size_t size);             /* NULL: no memory */
+/* The same where it needs neither memory nor a wait, admission (below) included; NULL: take the long way. Also in a section. */
+void *hpx_pool_alloc_quick(hapax_env *env, size_t size);
 void hpx_pool_free(hapax_env *env, void *block, size_t size);  /* never reachable by another thread */
 /*
  * Frees `block` after a grace period. `link` is an aligned 8-byte word inside the block that readers of older sections
