@@ -171,6 +171,7 @@ int hpx_class_create(struct hpx_class **out, hapax_env *env, const hapax_type *t
 	c->type = type;
 	c->special = type->flags & HAPAX_TYPE_BORROW && type->destroy;
 	hpx_counters_init(&c->counters, env);
+	c->env_counters = hpx_env_counters(env);
 	c->poll.poll = class_poll;
 	c->id = id_take(c);
 	if (!c->id) {

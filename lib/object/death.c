@@ -126,19 +126,18 @@ bool hpx_death_owned_by(const struct hpx_thread *thread, const void *o)
 
 /* ---- death ------------------------------------------------------------------------------------------------------- */
 
-static void unlink_entry(struct hpx_class *c, struct hpx_object *o)
+/* In a section. */
+static inline void unlink_entry(struct hpx_class *c, struct hpx_object *o)
 {
 	void *owner;
 
 	/* order: OBJECT.LAYOUT relaxed; this flag is constant from birth */
 	if (!c->unlink || !(hpx_load_relaxed(&o->count) & HPX_KEYED))
 		return;
-	hpx_read_lock();
 	/* order: -> CLASS.OWNER acquire; the owner goes a grace period after it was cleared */
 	owner = hpx_load_acquire(&c->owner);
 	if (owner)
 		c->unlink(owner, o);
-	hpx_read_unlock();
 }
 
 /* What needs no user code and is done at the moment of death. */
@@ -147,8 +146,11 @@ static void death_begin(struct hpx_class *c, struct hpx_object *o)
 	struct hpx_side *side = hpx_side_of(o);
 
 	HPX_STOP("death.dead");
-	if (!HPX_BROKEN(RETIRE_BEFORE_UNLINK) || c->destroyed)
+	if (!HPX_BROKEN(RETIRE_BEFORE_UNLINK) || c->destroyed) {
+		hpx_read_lock();
 		unlink_entry(c, o);
+		hpx_read_unlock();
+	}
 	if (side)
 		hpx_side_die(side);
 }
@@ -161,6 +163,13 @@ static void retire_and_unlink(struct hpx_class *c, struct hpx_object *o)
 	HPX_BROKEN_WINDOW(RETIRE_BEFORE_UNLINK);
 	unlink_entry(c, o);
 	hpx_read_unlock();
+}
+
+/* In a section, where counting never allocates. */
+static inline void count_destroyed(struct hpx_class *c)
+{
+	hpx_count(c->env_counters, HPX_ENV_DESTROYED, 1);
+	hpx_count(&c->counters, HPX_CLASS_DESTROYED, 1);
 }
 
 static void call_destructor(const hapax_type *type, struct hpx_object *o)
@@ -212,9 +221,8 @@ static void death_finish(struct deaths *d)
 	/* order: DEATH.WATCH relaxed; whoever watches this object held it, and so comes before its death (OBJECT.DROP) */
 	if (HPX_UNLIKELY(hpx_load_relaxed(&hpx_death_watches) != 0))
 		hpx_death_watched(o);
-	hpx_read_lock(); /* inside a section counting never allocates */
-	hpx_count(hpx_env_counters(c->env), HPX_ENV_DESTROYED, 1);
-	hpx_count(&c->counters, HPX_CLASS_DESTROYED, 1);
+	hpx_read_lock();
+	count_destroyed(c);
 	hpx_read_unlock();
 	if (side)
 		hpx_side_drop(side, HPX_SIDE_NODE);
@@ -343,18 +351,68 @@ static void die_rest(struct dying *d)
 		run_deaths(self, NULL);
 }
 
-__attribute__((noinline, cold)) static void die(struct hpx_thread *self, struct hpx_object *o)
+/* `begun`: death_begin() has been done. */
+__attribute__((noinline)) static void die(struct hpx_thread *self, struct hpx_class *c, struct hpx_object *o, bool begun)
 {
 	int saved = errno;
 
 	{
-		struct dying d __attribute__((cleanup(die_rest))) = {.self = self, .class = hpx_class_of(o), .object = o};
+		struct dying d __attribute__((cleanup(die_rest))) = {.self = self, .class = c, .object = o};
 
-		death_begin(d.class, o);
+		if (!begun)
+			death_begin(c, o);
 		if (HPX_UNLIKELY(self->notes != NULL) && !self->running_notes && !self->borrows)
 			run_notes(self);
 	}
 	errno = saved;
+}
+
+/*
+ * A death that nobody watches and for which no user code is called, in a section, which it leaves: all of it, in one go. As nothing
+ * of it can be seen or left it waits for no other that is running. Only its beginning, if that made notes.
+ */
+static inline bool die_quickly(struct hpx_thread *self, struct hpx_class *c, struct hpx_object *o)
+{
+	bool all;
+
+#ifdef HPX_TESTING /* what a stopped thread is waited for may wait for sections */
+	hpx_read_unlock();
+	HPX_STOP("death.dead");
+	hpx_read_lock();
+#endif
+	unlink_entry(c, o);
+	/* order: DEATH.WATCH relaxed; as in death_finish() */
+	all = !self->notes && !hpx_load_relaxed(&hpx_death_watches);
+	if (HPX_LIKELY(all)) {
+		count_destroyed(c);
+		hpx_object_retire(c, o);
+	}
+	hpx_read_unlock();
+	return all;
+}
+
+static inline bool dies_quickly(const struct hpx_thread *self, const struct hpx_class *c, struct hpx_object *o)
+{
+	/* order: LOCAL.CACHE relaxed; as in hpx_local_of(): a section is no place for making a share */
+	return __atomic_load_n(&self->env, __ATOMIC_RELAXED) == c->env && self->local && !c->type->destroy &&
+	       !(c->type->flags & HAPAX_TYPE_DEFERRED) && !c->destroyed && !hpx_side_of(o) && !self->dying && !self->running_deaths &&
+	       !self->borrows && !HPX_BROKEN(RETIRE_BEFORE_UNLINK);
+}
+
+/* In a section, which it leaves: this thread has killed `o`. */
+static inline void killed(struct hpx_thread *self, struct hpx_object *o)
+{
+	struct hpx_class *c = hpx_class_of(o);
+	bool begun = false;
+
+	if (HPX_LIKELY(dies_quickly(self, c, o))) {
+		if (HPX_LIKELY(die_quickly(self, c, o)))
+			return;
+		begun = true;
+	} else {
+		hpx_read_unlock();
+	}
+	die(self, c, o, begun);
 }
 
 void hpx_die(struct hpx_object *o)
@@ -366,7 +424,7 @@ void hpx_die(struct hpx_object *o)
 		die_rest(&d);
 		return;
 	}
-	die(&hpx_self, o);
+	die(&hpx_self, hpx_class_of(o), o, false);
 }
 
 /* Deaths, and what is owed to watchers of them, have waited for the end of this thread's borrows. */
@@ -464,11 +522,15 @@ __attribute__((noinline)) static void release_any(struct hpx_object *o)
 		return;
 	}
 	last = dropped(o, drop(o), &misused);
-	hpx_read_unlock();
-	if (HPX_UNLIKELY(misused != NULL))
-		misused_by(o, misused);
-	if (last)
-		die(self, o);
+	if (last && HPX_LIKELY(!misused)) {
+		killed(self, o);
+	} else {
+		hpx_read_unlock();
+		if (HPX_UNLIKELY(misused != NULL))
+			misused_by(o, misused);
+		if (last)
+			die(self, hpx_class_of(o), o, false);
+	}
 	if (HPX_UNLIKELY(bare))
 		hpx_hot_attend(NULL);
 }
@@ -490,7 +552,7 @@ void hpx_release_hold(struct hpx_object *o)
 	if (HPX_UNLIKELY(misused != NULL))
 		misused_by(o, misused);
 	if (last)
-		die(&hpx_self, o);
+		die(&hpx_self, hpx_class_of(o), o, false);
 }
 
 /* In the section of a release of what may have been the last reference, or one too many. */
@@ -499,11 +561,15 @@ __attribute__((noinline)) static void release_last(struct hpx_object *o, uint64_
 	const char *misused = NULL;
 	bool last = dropped(o, seen, &misused);
 
+	if (last && HPX_LIKELY(!misused)) {
+		killed(&hpx_self, o);
+		return;
+	}
 	hpx_quick_unlock(&section);
 	if (HPX_UNLIKELY(misused != NULL))
 		misused_by(o, misused);
 	if (last)
-		die(&hpx_self, o);
+		die(&hpx_self, hpx_class_of(o), o, false);
 }
 
 /* In the section of a release while something is promoted. */

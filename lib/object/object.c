@@ -56,11 +56,11 @@ void hpx_first_call(void)
 
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) & ~(to - 1); }
 
-static void count_freed(struct hpx_class *c, hapax_env *env)
+static inline void count_freed(struct hpx_class *c)
 {
 	/* In a section: after the class's last count nobody but sections begun before knows the class. */
 	hpx_read_lock();
-	hpx_count(hpx_env_counters(env), HPX_ENV_FREED, 1);
+	hpx_count(c->env_counters, HPX_ENV_FREED, 1);
 	hpx_count(&c->counters, HPX_CLASS_FREED, 1);
 	hpx_read_unlock();
 }
@@ -70,17 +70,30 @@ static bool read_on(const hapax_type *type) { return type->flags & HAPAX_TYPE_BO
 
 /* ---- blocks ------------------------------------------------------------------------------------------------------ */
 
+/* `size` is a multiple of GRAIN. Left to itself the compiler takes a string instruction, which takes long to begin. */
+static inline void zero(char *block, size_t size)
+{
+	for (char *end = block + size; block != end; block += GRAIN) {
+		__asm__("" : "+r"(block));
+		memset(block, 0, GRAIN);
+	}
+}
+
+/* `size` of a block, a multiple of GRAIN. */
+static inline struct hpx_object *pooled_init(char *block, size_t room, size_t size, uint64_t *flags)
+{
+	zero(block, size);
+	*flags = room / GRAIN << ROOM_SHIFT | (size / GRAIN - 1) << POOL_SIZE_SHIFT;
+	return (struct hpx_object *)(void *)(block + room);
+}
+
 static struct hpx_object *pooled_new(hapax_env *env, size_t room, size_t size, uint64_t *flags)
 {
 	char *block;
 
 	size = round_up(size, GRAIN);
 	block = hpx_pool_alloc(env, size);
-	if (!block)
-		return NULL;
-	memset(block, 0, size);
-	*flags = room / GRAIN << ROOM_SHIFT | (size / GRAIN - 1) << POOL_SIZE_SHIFT;
-	return (struct hpx_object *)(void *)(block + room);
+	return block ? pooled_init(block, room, size, flags) : NULL;
 }
 
 static void *pooled_block(struct hpx_object *o, uint64_t count, size_t *size)
@@ -138,7 +151,7 @@ static void large_free(struct hpx_deferred *d)
 	if (c->special && c->freed)
 		c->freed(c, large->object);
 	hpx_free(env, large->base, large->size, large->align);
-	count_freed(c, env);
+	count_freed(c);
 }
 
 size_t hpx_object_bytes(struct hpx_object *o)
@@ -207,10 +220,19 @@ void hpx_object_retire(struct hpx_class *c, struct hpx_object *o)
 	/* a release too many can still name the type while the block waits, if the link has another place: one that is not borrowed */
 	hpx_pool_retire(env, block, size,
 			c->type->size >= sizeof(uint64_t) && !read_on(c->type) ? hpx_payload(o) : (void *)&o->meta);
-	count_freed(c, env);
+	count_freed(c);
 }
 
 /* ---- birth ------------------------------------------------------------------------------------------------------- */
+
+static inline void born(struct hpx_class *c, struct hpx_object *o, uint64_t flags)
+{
+	hpx_init(&o->meta, (uint64_t)c->id << HPX_CLASS_SHIFT);
+	hpx_init(&o->count, HPX_ONE | flags);
+	hpx_count(c->env_counters, HPX_ENV_BORN, 1);
+	hpx_count(&c->counters, HPX_CLASS_BORN, 1);
+	hpx_trace_born(o);
+}
 
 int hpx_object_new(struct hpx_class *c, size_t keyed, size_t payload, uint64_t deadline, struct hpx_object **out)
 {
@@ -238,15 +260,27 @@ int hpx_object_new(struct hpx_class *c, size_t keyed, size_t payload, uint64_t d
 		return HAPAX_ENOMEM;
 	if (!(flags & HPX_LARGE))
 		HPX_POISON((char *)hpx_payload(o) + payload, round_up(size, GRAIN) - size);
-	if (keyed)
-		flags |= HPX_KEYED;
-	hpx_init(&o->meta, (uint64_t)c->id << HPX_CLASS_SHIFT);
-	hpx_init(&o->count, HPX_ONE | flags);
-	hpx_count(hpx_env_counters(env), HPX_ENV_BORN, 1);
-	hpx_count(&c->counters, HPX_CLASS_BORN, 1);
-	hpx_trace_born(o);
+	born(c, o, flags | (keyed ? HPX_KEYED : 0));
 	*out = o;
 	return 0;
+}
+
+struct hpx_object *hpx_object_new_quick(struct hpx_class *c, size_t keyed)
+{
+	size_t room = round_up(keyed, GRAIN), size = room + sizeof(struct hpx_object) + c->type->size;
+	struct hpx_object *o;
+	uint64_t flags;
+	char *block;
+
+	if (HPX_UNLIKELY(size > HPX_POOL_MAX || c->type->align > GRAIN || c->special))
+		return NULL;
+	block = hpx_pool_alloc_quick(c->env, round_up(size, GRAIN));
+	if (HPX_UNLIKELY(!block))
+		return NULL;
+	o = pooled_init(block, room, round_up(size, GRAIN), &flags);
+	HPX_POISON((char *)hpx_payload(o) + c->type->size, round_up(size, GRAIN) - size);
+	born(c, o, flags | HPX_KEYED);
+	return o;
 }
 
 int hapax_new(hapax_env *env, const hapax_type *type, size_t extra, void **out)

@@ -56,6 +56,7 @@ struct hpx_class {
 	void *aux;         /* the creator's; freed by aux_free (may be NULL) with the class */
 	void (*aux_free)(struct hpx_class *c);
 	struct hpx_counters counters; /* HPX_CLASS_* */
+	struct hpx_counters *env_counters;
 	struct hpx_poll poll;
 	struct hpx_class *next;
 };
@@ -77,6 +78,9 @@ int hpx_type_check(const hapax_type *type);
  * the header. Admission at the garbage bound with `deadline`. Outside sections.
  */
 int hpx_object_new(struct hpx_class *c, size_t keyed, size_t payload, uint64_t deadline, struct hpx_object **out);
+/* The same with `keyed` above 0 and the payload of the class's type, where it needs neither memory nor a wait: NULL: take the
+ * long way. In a section, of a thread that is ready. */
+struct hpx_object *hpx_object_new_quick(struct hpx_class *c, size_t keyed);
 
 /* The bytes of the block an object is in. The caller holds it. */
 size_t hpx_object_bytes(struct hpx_object *o);
