@@ -247,6 +247,7 @@ int hpx_cache_create(hapax_cache **out, const hapax_cache_options *options, cons
 		hpx_table_on_iterate(c->table, hidden);
 		hpx_table_on_fence(c->table, fenced_by_put);
 	}
+	c->straight = c->class && c->load && !c->tier && !c->exclusive && !client;
 	list_add(c);
 	hpx_table_named(c->table, c->name, hpx_cache_known);
 	*out = c;
@@ -414,21 +415,17 @@ int hpx_cache_enter(hapax_cache *c, enum hpx_cache_state limit)
 	return 0;
 }
 
-void hpx_cache_leave(hapax_cache *c)
-{
-	bool ending, mine = false, emptying = false;
-	uint64_t before;
+void hpx_cache_leave(hapax_cache *c) { hpx_cache_leave_quick(c); }
 
-	/* the section keeps the cache's memory once we are not counted any more */
-	hpx_read_lock();
-	/* order: CACHE.CALLS -> release; what this call did */
-	before = hpx_sub_acq_rel(&c->calls, 1);
-	ending = hpx_cache_state(c) == HPX_CACHE_ENDING;
-	if (HPX_UNLIKELY(ending && before == 1)) {
+void hpx_cache_left_ending(hapax_cache *c, uint64_t before)
+{
+	bool mine = false, emptying = false;
+
+	if (before == 1) {
 		emptying = comes_to_empty(c);
 		mine = !emptying && last_out(c, 0);
 	}
-	if (HPX_UNLIKELY(ending && before == 2))
+	if (before == 2)
 		hpx_event_signal(&c->event, c->env);
 	hpx_read_unlock();
 	if (HPX_UNLIKELY(emptying)) {

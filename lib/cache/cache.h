@@ -102,6 +102,7 @@ struct hapax_cache {
 	bool promotes;         /* hits look out for other threads: objects may be promoted (object/hot.h) */
 	bool lingers;          /* also those that the cache does not hold */
 	bool borrows;          /* its type may be borrowed */
+	bool straight;         /* loads in place, and nothing more is asked of it (straight.c) */
 	struct hpx_counters counters;
 
 	hpx_u64 calls; /* slow calls in progress, and one for the caller's handle */
@@ -158,6 +159,21 @@ int hpx_cache_create(hapax_cache **out, const hapax_cache_options *options, cons
 /* cache.c: a slow call comes in: 0, or HAPAX_ECLOSED when the state is above `limit`. leave() for each that came in. */
 int hpx_cache_enter(hapax_cache *c, enum hpx_cache_state limit);
 void hpx_cache_leave(hapax_cache *c);
+/* In a section, which it leaves: the same once the call has been counted out of the `before` of a cache that is ending. */
+void hpx_cache_left_ending(hapax_cache *c, uint64_t before);
+static inline void hpx_cache_leave_quick(hapax_cache *c)
+{
+	uint64_t before;
+
+	/* the section keeps the cache's memory once we are not counted any more */
+	hpx_read_lock();
+	/* order: CACHE.CALLS -> release; what this call did */
+	before = hpx_sub_acq_rel(&c->calls, 1);
+	if (HPX_UNLIKELY(hpx_cache_state(c) == HPX_CACHE_ENDING))
+		hpx_cache_left_ending(c, before);
+	else
+		hpx_read_unlock();
+}
 
 /* A slow call's stay, and errno as the caller had it: ended by the cleanup handler, also when the thread vanishes. */
 struct hpx_stay {

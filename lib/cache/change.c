@@ -42,7 +42,12 @@ void hpx_cache_unlink(void *owner, struct hpx_object *o)
 {
 	hapax_cache *c = owner;
 
-	if (c->tier)
+	if (HPX_LIKELY(c->straight)) {
+		if (hpx_table_claim(c->table, o) & (HPX_W_GONE | HPX_W_LOADING))
+			return;
+		hpx_cache_count(c, HPX_CACHE_OUT, 1);
+		hpx_cache_count(c, HPX_CACHE_COLLECTIONS, 1);
+	} else if (c->tier)
 		hpx_leave_dead(c, o, hpx_cache_claim(c, o));
 	else if (hpx_cache_claimed(c, o, hpx_cache_claim(c, o)))
 		hpx_cache_count(c, HPX_CACHE_COLLECTIONS, 1);

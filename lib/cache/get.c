@@ -495,8 +495,9 @@ int hpx_cache_resolve(struct hpx_call *call, struct hpx_object **out)
 	return rc;
 }
 
-__attribute__((noinline)) static int get_slow(hapax_cache *c, const hapax_key *key, uint64_t hash,
-					      const hapax_get_options *options, void **out)
+/* `missed`: it has been counted. */
+__attribute__((noinline)) static int get_call(hapax_cache *c, const hapax_key *key, uint64_t hash,
+					      const hapax_get_options *options, bool missed, void **out)
 {
 	__attribute__((cleanup(hpx_call_end))) struct hpx_call call = {
 		.cache = c,
@@ -508,6 +509,7 @@ __attribute__((noinline)) static int get_slow(hapax_cache *c, const hapax_key *k
 		.make = c->make,
 		.start = c->start,
 		.arg = c->arg,
+		.missed = missed,
 	};
 	struct hpx_object *o = NULL;
 	int rc = hpx_cache_stay(&call.stay, c, HPX_CACHE_OPEN);
@@ -534,6 +536,16 @@ __attribute__((noinline)) static int get_slow(hapax_cache *c, const hapax_key *k
 		call.outcome.error = (hapax_load_error){.code = 0};
 	}
 	return rc;
+}
+
+__attribute__((noinline)) static int get_slow(hapax_cache *c, const hapax_key *key, uint64_t hash,
+					      const hapax_get_options *options, void **out)
+{
+	int rc = HPX_LIKELY(c->straight && !options) ? hpx_load_straight(c, key, hash, out) : HPX_STRAIGHT_NOT;
+
+	if (HPX_LIKELY(rc != HPX_STRAIGHT_NOT && rc != HPX_FLIGHT_AGAIN))
+		return rc;
+	return get_call(c, key, hash, options, rc == HPX_FLIGHT_AGAIN, out);
 }
 
 int hapax_cache_get_with(hapax_cache *cache, hapax_key key, const hapax_get_options *options, void **out)

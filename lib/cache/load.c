@@ -55,8 +55,7 @@ static int create_record(struct hpx_load *l)
 	return rc;
 }
 
-/* Ends an object that its loader did not finish: its callbacks run, its destructor does not. */
-static void release_unloaded(hapax_cache *c, struct hpx_object *o)
+void hpx_load_undo(hapax_cache *c, struct hpx_object *o)
 {
 	/* order: OBJECT.FLAGS relaxed; the release below is the edge */
 	hpx_or_relaxed(&o->count, HPX_NODTOR);
@@ -74,7 +73,7 @@ static void unpublish(struct hpx_load *l)
 	if (l->record)
 		hpx_record_discard(l->record);
 	else
-		release_unloaded(l->cache, l->object);
+		hpx_load_undo(l->cache, l->object);
 	l->record = NULL;
 	l->object = NULL;
 }
@@ -323,7 +322,7 @@ void hpx_load_cancel(struct hpx_load *l, int status)
 {
 	fail(l, status, NULL);
 	if (!l->record)
-		release_unloaded(l->cache, l->object);
+		hpx_load_undo(l->cache, l->object);
 }
 
 void hpx_load_abandon(struct hpx_load *l, int status)
@@ -405,7 +404,7 @@ static void dispose(struct hpx_load *l, bool loaded)
 	if (l->object && (loaded || l->record))
 		hpx_cache_release(l->cache, l->object);
 	else if (l->object)
-		release_unloaded(l->cache, l->object);
+		hpx_load_undo(l->cache, l->object);
 }
 
 void hpx_load_left(struct hpx_load *l)
@@ -445,11 +444,15 @@ static int settle(struct hpx_load *l, int result, const hapax_load_error *error)
 
 int hpx_load_conclude(struct hpx_load *l, int result, hapax_load_error *error)
 {
-	int status;
-
 	HPX_STOP("load.returned");
 	count_time(l);
-	status = settle(l, result, error);
+	return hpx_load_settle(l, result, error);
+}
+
+int hpx_load_settle(struct hpx_load *l, int result, hapax_load_error *error)
+{
+	int status = settle(l, result, error);
+
 	if (!status && hpx_cache_state(l->cache) != HPX_CACHE_OPEN) {
 		/* the loader did its work, the cache has no use for it any more */
 		count_end(l, HPX_CACHE_SUCCESSES);

@@ -31,6 +31,8 @@ void hpx_load_begin(struct hpx_load *l);
 /* The loader has answered `result`, and l->object if it made one, which is consumed without success. The status for all;
  * 0: the object is installed or superseded, and its reference the caller's. `error`: the loader's, then the caller's share. */
 int hpx_load_conclude(struct hpx_load *l, int result, hapax_load_error *error);
+/* The same for a load whose time has been counted. */
+int hpx_load_settle(struct hpx_load *l, int result, hapax_load_error *error);
 /* Calls the call's loader and concludes. */
 int hpx_load_run(struct hpx_load *l);
 /* The cleanup handler of whoever runs it: its thread may be vanishing in the loader, or in user code that was asked after it. */
@@ -40,6 +42,15 @@ void hpx_load_abandon(struct hpx_load *l, int status);
 /* The same; it never began. */
 void hpx_load_cancel(struct hpx_load *l, int status);
 void hpx_cache_drop_error(hapax_cache *c, hapax_load_error *error);
+/* Ends an object that its loader did not finish: its callbacks run, its destructor does not. */
+void hpx_load_undo(hapax_cache *c, struct hpx_object *o);
+
+/*
+ * straight.c: a miss of a cache that loads `straight`: a get that is through; or HPX_STRAIGHT_NOT, nothing has happened, or
+ * HPX_FLIGHT_AGAIN, the miss has been counted: it takes hpx_cache_resolve(). Outside sections; not in a call yet.
+ */
+#define HPX_STRAIGHT_NOT 104
+int hpx_load_straight(hapax_cache *c, const hapax_key *key, uint64_t hash, void **out);
 
 /* token.c: a load that does not run on this thread: as hpx_cache_load(). */
 int hpx_token_load(struct hpx_call *call, struct hpx_object **out);

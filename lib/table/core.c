@@ -57,6 +57,7 @@
 
 #include "table/hash.h"
 #include "table/lookup.h"
+#include "table/quick.h"
 
 bool hpx_tail_read(struct hpx_array *a, uint64_t h, struct hpx_tail *p)
 {
@@ -394,6 +395,7 @@ uint64_t hpx_table_claim(struct hpx_table *t, void *e)
 
 		hpx_table_seek(t, hpx_word_hash(before), &key, false, &object);
 	}
-	hpx_table_unlink(t, e);
+	if (!hpx_table_unlink_quick(t, hpx_word_hash(before), e))
+		hpx_table_unlink(t, e);
 	return before;
 }

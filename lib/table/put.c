@@ -4,6 +4,8 @@
  */
 #include "table/core.h"
 
+#include "table/quick.h"
+
 /* Where a present entry was met. */
 struct spot {
 	struct hpx_line *line; /* NULL: in a node */
@@ -477,7 +479,7 @@ enum hpx_put_result hpx_table_put(struct hpx_table *t, uint64_t h, const hapax_k
 		return p.result;
 	/* A share of the work that all puts have to do. */
 	a = hpx_load_acquire(&t->root); /* order: -> TABLE.ROOT acquire */
-	if (HPX_UNLIKELY(((h >> 38 ^ (uintptr_t)e >> 4) & 1023) == 0))
+	if (HPX_UNLIKELY(hpx_put_shares(h, e)))
 		hpx_consider_shrinking(t, a, (size_t)(h >> a->shift));
 	if (HPX_UNLIKELY(hpx_load_acquire(&a->next) != NULL)) /* order: -> TABLE.NEXT acquire */
 		hpx_move_some(t, a, HPX_MOVE_PER_PUT);

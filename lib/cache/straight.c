@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * cache/straight.c - the load of a cache that nothing more is asked of: in place, by its own loader, without retention,
+ * validity, notification or exclusive instances.
+ *
+ * It is the load of load.c in one function, for the case that all goes straight: nothing under the key and room in its
+ * line, a loader that returns an object, nobody who fences or joins the load meanwhile. A step that does not go straight is
+ * taken by the function that decides it elsewhere, with what has been done so far: the search and the put by
+ * hpx_cache_resolve() and hpx_table_put(), a loader that failed or left its thread, a close, a fence and waiters by load.c.
+ */
+#include <errno.h>
+
+#include "cache/load.h"
+#include "table/quick.h"
+
+struct straight {
+	hapax_cache *cache;        /* in it as a call; NULL: not */
+	struct hpx_object *object; /* its load is open, its loader on the stack; else NULL */
+	uint64_t begun;
+	struct hpx_frame frame;
+	hapax_load_error error;
+	int saved_errno;
+};
+
+/* The loader has left its thread, or something else was not straightforward. */
+__attribute__((noinline, cold)) static void leave_late(struct straight *p)
+{
+	if (p->object) {
+		struct hpx_load l = {.cache = p->cache, .frame = p->frame, .entry = p->object, .object = p->object,
+				     .begun = p->begun, .running = true, .open = true};
+
+		hpx_load_left(&l);
+		hapax_load_error_drop(&p->error);
+	}
+	hpx_cache_leave(p->cache);
+	errno = p->saved_errno;
+}
+
+static inline void leave(struct straight *p)
+{
+	if (HPX_UNLIKELY(p->cache != NULL))
+		leave_late(p);
+}
+
+/* The loader has returned, and nothing else is straightforward: load.c goes on from here. */
+__attribute__((noinline, cold)) static int conclude(struct straight *p, const hapax_key *key, uint64_t hash, int result,
+						    uint64_t spent, struct hpx_object **out)
+{
+	hapax_cache *c = p->cache;
+	__attribute__((cleanup(hpx_call_end))) struct hpx_call call = {.cache = c, .key = key, .hash = hash,
+		.deadline = HAPAX_FOREVER, .held = HAPAX_NO_WAIT, .load = c->load, .arg = c->arg, .missed = true};
+	__attribute__((cleanup(hpx_load_left))) struct hpx_load l = {.call = &call, .cache = c, .entry = p->object,
+		.object = p->object, .begun = p->begun, 
+		.spent_us = spent / 1000 < UINT32_MAX ? (uint32_t)(spent / 1000) : UINT32_MAX, .open = true};
+	int rc;
+
+	p->object = NULL;
+	call.outcome.error = p->error;
+	rc = hpx_load_settle(&l, result, &call.outcome.error);
+	hpx_cache_drop_error(c, &call.outcome.error);
+	if (!rc)
+		*out = l.object;
+	return rc;
+}
+
+/* Not published after all. `found` if it was something live that came first. */
+__attribute__((noinline, cold)) static int unpublish(hapax_cache *c, struct hpx_object *o, struct hpx_object *found,
+						     enum hpx_put_result result)
+{
+	/* order: ENTRY.GONE relaxed; nobody else changes the word of an entry that was never put */
+	hpx_or_relaxed(hpx_word(o), HPX_W_GONE);
+	hpx_load_undo(c, o);
+	if (found)
+		hpx_cache_release(c, found);
+	return result == HPX_PUT_NOMEM ? HAPAX_ENOMEM : HPX_FLIGHT_AGAIN;
+}
+
+/* Nothing but the straight way: in a section, with the object's memory at hand. NULL: nothing has happened. */
+static struct hpx_object *create_quick(hapax_cache *c, const hapax_key *key, uint64_t hash)
+{
+	struct hpx_object *o = hpx_object_new_quick(c->class, hpx_keyed_quick(c->table, key));
+
+	if (HPX_LIKELY(o != NULL))
+		hpx_set_key_quick(c->table, o, key, hash, HPX_W_LOADING);
+	return o;
+}
+
+/* Outside sections: memory may be asked for, and room waited for. */
+__attribute__((noinline, cold)) static int create(hapax_cache *c, const hapax_key *key, uint64_t hash, struct hpx_object **out)
+{
+	int rc = hpx_object_new(c->class, hpx_table_keyed(c->table, key), c->type->size, HAPAX_FOREVER, out);
+
+	if (!rc)
+		hpx_table_set_key(c->table, *out, key, hash, HPX_W_LOADING);
+	return rc;
+}
+
+/* In a section, which it leaves. 0: published, LOADING. */
+static inline int publish(hapax_cache *c, const hapax_key *key, uint64_t hash, struct hpx_vacancy *v, struct hpx_object **out)
+{
+	enum hpx_put_result result = HPX_PUT_DONE;
+	struct hpx_object *found = NULL, *o = create_quick(c, key, hash);
+	void *other = NULL;
+	bool vacant = true;
+	int rc;
+
+	if (HPX_UNLIKELY(!o)) {
+		hpx_read_unlock();
+		rc = create(c, key, hash, &o);
+		if (rc)
+			return rc;
+		hpx_read_lock();
+		vacant = hpx_table_vacant(c->table, hash, v);
+	}
+	if (HPX_UNLIKELY(!vacant || !hpx_table_put_quick(c->table, hash, o, v)))
+		result = hpx_table_put(c->table, hash, key, o, HPX_PUT_LOAD, &found, &other, NULL, NULL);
+	hpx_read_unlock();
+	*out = o;
+	return HPX_LIKELY(result == HPX_PUT_DONE) ? 0 : unpublish(c, o, found, result);
+}
+
+/* Comes in as a call, where nothing is under the key. 0: and is in a section. */
+static inline int stay(struct straight *p, hapax_cache *c, uint64_t hash, struct hpx_vacancy *v)
+{
+	int rc = HPX_STRAIGHT_NOT;
+
+	if (HPX_UNLIKELY(!hpx_self.id))
+		hpx_thread_ready();
+	hpx_read_lock();
+	if (HPX_LIKELY(hpx_table_vacant(c->table, hash, v))) {
+		/* order: -> CACHE.CALLS acquire */
+		if (HPX_LIKELY(!(hpx_add_acquire(&c->calls, 1) & HPX_CACHE_FINISHED))) {
+			p->cache = c;
+			if (HPX_LIKELY(hpx_cache_state(c) == HPX_CACHE_OPEN))
+				return 0;
+		} /* else `calls` means nothing any more */
+		rc = HAPAX_ECLOSED;
+	}
+	hpx_read_unlock();
+	return rc;
+}
+
+/* One step of the load is counted. A thread's first may make its place, outside sections only. */
+static inline void count(hapax_cache *c, unsigned which)
+{
+	if (HPX_LIKELY(c->stats))
+		hpx_count(&c->counters, which, 1);
+}
+
+/* The object is what is present, and nobody fenced or joined its load. False: nothing has happened. */
+static inline bool land(struct hpx_object *o, uint64_t word)
+{
+	/* order: FLIGHT.COMMIT -> acq_rel; the object's contents before it can be found */
+	return hpx_cas_acq_rel(hpx_word(o), &word, word & ~HPX_W_LOADING);
+}
+
+int hpx_load_straight(hapax_cache *c, const hapax_key *key, uint64_t hash, void **out)
+{
+	__attribute__((cleanup(leave))) struct straight p;
+	struct hpx_vacancy v;
+	struct hpx_object *o;
+	uint64_t spent = 0;
+	int rc, saved = errno;
+
+	p.cache = NULL;
+	/* order: COMPUTE.ACTIVE relaxed; what matters is this thread's own */
+	if (hpx_load_relaxed(&c->computes.active) || HPX_BROKEN(PUBLISH_BEFORE_INIT) || HPX_BROKEN(RELAXED_COMMIT))
+		return HPX_STRAIGHT_NOT;
+	p.object = NULL;
+	p.saved_errno = saved;
+	rc = stay(&p, c, hash, &v);
+	if (HPX_UNLIKELY(rc))
+		return rc;
+	count(c, HPX_CACHE_MISSES);
+#ifdef HPX_TESTING /* what a stopped thread is waited for may wait for sections */
+	hpx_read_unlock();
+	HPX_STOP("get.miss");
+	hpx_read_lock();
+	if (!hpx_table_vacant(c->table, hash, &v)) {
+		hpx_read_unlock();
+		return HPX_FLIGHT_AGAIN;
+	}
+#endif
+	rc = publish(c, key, hash, &v, &o);
+	if (HPX_UNLIKELY(rc))
+		return rc;
+
+	count(c, HPX_CACHE_LOADS);
+	if (c->stats)
+		p.begun = hpx_env_now_coarse(c->env);
+	p.error = (hapax_load_error){.code = 0};
+	p.frame = (struct hpx_frame){.up = hpx_self.frames, .cache = c, .entry = o};
+	hpx_self.frames = &p.frame;
+	p.object = o;
+	rc = c->load(hpx_payload(o), key, c->arg, &p.error);
+	hpx_self.frames = p.frame.up;
+	p.error.shared = NULL;
+
+	HPX_STOP("load.returned");
+	if (c->stats) {
+		uint64_t now = hpx_env_now_coarse(c->env);
+
+		spent = now > p.begun ? now - p.begun : 0;
+		if (HPX_UNLIKELY(spent))
+			hpx_count(&c->counters, HPX_CACHE_NS, spent);
+	}
+	if (HPX_UNLIKELY(rc != HAPAX_LOAD_OK || p.error.drop || hpx_cache_state(c) != HPX_CACHE_OPEN) ||
+	    HPX_UNLIKELY(!land(o, hpx_word_make(hash, key->size, HPX_W_LOADING)))) {
+		rc = conclude(&p, key, hash, rc, spent, &o);
+		if (!rc)
+			*out = hpx_payload(o);
+		return rc;
+	}
+	p.object = NULL;
+	count(c, HPX_CACHE_SUCCESSES);
+	hpx_count(&c->counters, HPX_CACHE_IN, 1);
+	HPX_STOP("load.committed");
+	*out = hpx_payload(o);
+	p.cache = NULL;
+	hpx_cache_leave_quick(c);
+	errno = saved;
+	return 0;
+}
