@@ -56,35 +56,33 @@ struct hpx_side {
 	hpx_u64 quiet;           /* handles of their own for ctx_free alone */
 	hpx_u64 sequence;
 	hpx_u32 reused;          /* some node was: the list is not in order any more */
+	hpx_u32 tables;          /* some node was a table's registration: death has to tell it before any callback */
 	struct hpx_event event;  /* a callback that somebody waited for has returned */
 	uint32_t process;                /* hpx_process when the callbacks began to fire */
 	struct hpx_reg *callbacks;       /* dying thread: taken from `regs`, still to fire */
 	struct hpx_object *next_dying;   /* dying thread or deferred stack */
-	struct hpx_deferred deferred;
 };
 
+/* One line. A node that is retired is linked by its `next`, a side record by its `callbacks`. */
 struct hpx_reg {
 	struct hapax_weak weak;
 	hpx_u32 state;
 	hpx_u32 handles; /* the user's, of a callback handle; above 0 the registration can be listed: it is ARMED, or the object dead */
 	hpx_u32 refs;
 	struct hpx_side *side;
-	union {
-		struct {
-			struct hpx_reg *next;  /* in `regs`: constant until death, then the dying thread's */
-			struct hpx_reg *spare; /* in `spare` */
-			hpx_u64 sequence;
-		};
-		struct hpx_deferred deferred; /* refs are 0 */
-	};
+	struct hpx_reg *next; /* in `regs`: constant until death, then the dying thread's */
+	hpx_u64 sequence;
 	union {
 		hapax_callback callback;
 		struct {
 			void *record;
 			void (*died)(void *record);
+			struct hpx_reg *spare; /* in `spare`: of one that is cancelled, where ctx_free has had its turn */
 		};
 	};
 };
+_Static_assert(sizeof(struct hpx_reg) <= HPX_CACHE_LINE, "one line, where pages of the pool begin at one");
+_Static_assert(offsetof(struct hpx_reg, spare) == offsetof(struct hpx_reg, callback.ctx_free), "deaths read what is before it");
 
 /* The side record, or NULL. The caller holds `o` or runs its death, and `o` is in no queue. */
 static inline struct hpx_side *hpx_side_of(struct hpx_object *o)
@@ -138,7 +136,7 @@ void hpx_reg_drop(struct hpx_reg *reg);
 int hpx_callback_new(struct hpx_object *o, const hapax_callback *callback, struct hpx_reg **out);
 int hpx_callback_end(struct hpx_reg *reg);
 
-/* Death, first part: everything reads dead, the list is closed and table registrations are told. No user code. */
+/* Death, first part: everything reads dead, the list is closed and table registrations, if any, are told. No user code. */
 void hpx_side_die(struct hpx_side *side);
 /* Death, second part: fires the callbacks, newest first. User code runs, in a frame for `o`. When it leaves by forced
  * unwinding, the next call goes on with those that are left; *begun is false for the first call. */
