@@ -26,6 +26,8 @@ struct settings {
 	const char *json = nullptr, *html = nullptr;
 
 	bool quick() const { return mode == bench::mode::quick; }
+	/* Of the workloads of hits, which take most of the time: no bar of theirs is about more than two. */
+	bool skips(unsigned count) const { return quick() && count > 2; }
 	bool full() const { return mode == bench::mode::full; }
 	const char *mode_name() const;
 	bool wants(const char *workload) const;

@@ -53,7 +53,8 @@ template <class Key> static void uniform_rows(const settings &s, const char *wor
 		for (const contender &c : make())
 			field.push_back(c);
 	for (unsigned t : s.threads)
-		compete(s, workload, key_name<Key>(), n, t, field);
+		if (!s.skips(t))
+			compete(s, workload, key_name<Key>(), n, t, field);
 }
 
 void run_w1(const settings &s)
@@ -109,7 +110,8 @@ void run_w2(const settings &s)
 	});
 	add_foreign(field, s, {"w2", "u64", n, each});
 	for (unsigned t : s.threads)
-		compete(s, "w2", "u64", n, t, field);
+		if (!s.skips(t))
+			compete(s, "w2", "u64", n, t, field);
 }
 
 /* ---- W3 ---- */
