@@ -524,13 +524,15 @@ TEST(PY_REF_16_failed_allocation_changes_nothing)
 	hapax_env *env = test_env();
 	struct test_allocator *memory = test_env_allocator(env);
 	hapax_callback cb = {equal_call, &equal_calls, equal_free};
+	enum { ATTEMPTS = 1000 }; /* handles are kept, so that more and more memory is needed */
+	static hapax_weak *kept[ATTEMPTS];
 	unsigned refused = 0;
 
 	for (int variant = 0; variant < 4; variant++) {
 		bool callback = variant & 1, before = variant & 2; /* with a callback; with handles there already */
-		hapax_callback plain = {NULL, NULL, equal_free};
+		hapax_callback plain = {NULL, &equal_calls, equal_free};
 
-		for (int attempt = 0; attempt < 200; attempt++) {
+		for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
 			struct item *x = item_new(env, attempt);
 			hapax_weak *old = before ? weak_of(x) : NULL, *weak = (void *)(uintptr_t)8;
 			struct probe p;
@@ -560,13 +562,15 @@ TEST(PY_REF_16_failed_allocation_changes_nothing)
 			hapax_release(x);
 			hapax_release(x);
 			CHECK_EQ(equal_calls, callback);
-			CHECK_EQ(hapax_weak_drop(weak), HAPAX_OK);
+			kept[attempt] = weak;
 			if (before) {
 				CHECK_EQ(p.calls, 1);
 				CHECK_EQ(probe_drop(&p), HAPAX_OK);
 				CHECK_EQ(hapax_weak_drop(old), HAPAX_OK);
 			}
 		}
+		for (int attempt = 0; attempt < ATTEMPTS; attempt++)
+			CHECK_EQ(hapax_weak_drop(kept[attempt]), HAPAX_OK);
 	}
 	CHECK(refused > 0);
 	test_env_end(env);
