@@ -541,6 +541,7 @@ TEST(PY_REF_16_failed_allocation_changes_nothing)
 
 			if (before)
 				probe_on(&p, 1, x, false);
+			trace_reset();
 			count = hapax_weak_count(x);
 			equal_calls = equal_frees = 0;
 			memory->fail_from = memory->calls + 1;
