@@ -86,21 +86,21 @@ void table(std::FILE *to, const comparison &c)
 {
 	const char *const headings[] = {"row", "by", "before", "after", "change, %", "noise, %", ""};
 
-	hpx_table_begin(to, headings, sizeof headings / sizeof headings[0]);
+	hpx_html_table_begin(to, headings, sizeof headings / sizeof headings[0]);
 	for (const change &one : c.changes) {
 		bool known = one.kind != change_kind::unknown;
 
-		hpx_table_row(to);
-		hpx_table_cell(to, "%s", called(*one.before).c_str());
+		hpx_html_table_row(to);
+		hpx_html_table_cell(to, "%s", called(*one.before).c_str());
 		marked(to, "text", one.by());
-		hpx_table_cell(to, "%.4g", one.shown_before());
-		hpx_table_cell(to, "%.4g", one.shown_after());
-		hpx_table_cell(to, "%s", known ? signed_percent(one.part).c_str() : "");
-		hpx_table_cell(to, "%s", known ? shown(100 * one.noise).c_str() : "");
+		hpx_html_table_cell(to, "%.4g", one.shown_before());
+		hpx_html_table_cell(to, "%.4g", one.shown_after());
+		hpx_html_table_cell(to, "%s", known ? signed_percent(one.part).c_str() : "");
+		hpx_html_table_cell(to, "%s", known ? shown(100 * one.noise).c_str() : "");
 		marked(to, mark_of(one.kind), name_of(one.kind));
-		hpx_table_row_end(to);
+		hpx_html_table_row_end(to);
 	}
-	hpx_table_end(to);
+	hpx_html_table_end(to);
 	if (c.added.empty())
 		return;
 	std::fputs("<h2>Only in the new run</h2>\n<ul>\n", to);

@@ -85,15 +85,15 @@ void bars_table(std::FILE *to, const record &r)
 			held += b.holds;
 		}
 	std::fprintf(to, "<h2>Bars</h2>\n<p>%zu of %zu that were measured hold.</p>\n", held, judged);
-	hpx_table_begin(to, headings, sizeof headings / sizeof headings[0]);
+	hpx_html_table_begin(to, headings, sizeof headings / sizeof headings[0]);
 	for (const judged_bar &b : r.bars) {
 		bool holds = b.must > 0 ? b.holds : b.goal_holds;
 
-		hpx_table_row(to);
-		hpx_table_cell(to, "%s", b.name.c_str());
-		hpx_table_cell(to, "%s", bound(b, b.must).c_str());
-		hpx_table_cell(to, "%s", bound(b, b.goal).c_str());
-		hpx_table_cell(to, "%s", b.measured ? shown(b.ratio).c_str() : "");
+		hpx_html_table_row(to);
+		hpx_html_table_cell(to, "%s", b.name.c_str());
+		hpx_html_table_cell(to, "%s", bound(b, b.must).c_str());
+		hpx_html_table_cell(to, "%s", bound(b, b.goal).c_str());
+		hpx_html_table_cell(to, "%s", b.measured ? shown(b.ratio).c_str() : "");
 		if (!b.measured)
 			marked(to, "text", "not measured");
 		else if (b.must <= 0 && b.goal <= 0)
@@ -102,9 +102,9 @@ void bars_table(std::FILE *to, const record &r)
 			marked(to, holds ? "good" : "bad",
 			       !holds ? (b.must > 0 ? "misses" : "misses the goal") : b.goal > 0 && b.goal_holds ? "holds, reaches the goal" : "holds");
 		marked(to, "text", b.against);
-		hpx_table_row_end(to);
+		hpx_html_table_row_end(to);
 	}
-	hpx_table_end(to);
+	hpx_html_table_end(to);
 }
 
 /* --- one workload --- */
@@ -353,32 +353,32 @@ void table(std::FILE *to, const group &g)
 	std::fputs("<details><summary>Figures of ", to);
 	hpx_html_text(to, g.title().c_str());
 	std::fputs("</summary>\n", to);
-	hpx_table_begin(to, texts.data(), unsigned(texts.size()));
+	hpx_html_table_begin(to, texts.data(), unsigned(texts.size()));
 	for (const figure *f : g.rows) {
 		std::fputs(f->subject == "hapax" ? "<tr class=\"own\">" : "<tr>", to);
-		hpx_table_cell(to, "%s", f->subject.c_str());
+		hpx_html_table_cell(to, "%s", f->subject.c_str());
 		if (sizes)
-			hpx_table_cell(to, "%s", grouped(f->n).c_str());
+			hpx_html_table_cell(to, "%s", grouped(f->n).c_str());
 		if (threads)
-			hpx_table_cell(to, "%u", f->threads);
-		hpx_table_cell(to, "%s", shown(f->value).c_str());
-		hpx_table_cell(to, "%s to %s", shown(quantile(f->rounds, .25)).c_str(), shown(quantile(f->rounds, .75)).c_str());
-		hpx_table_cell(to, "%s", shown(f->min).c_str());
-		hpx_table_cell(to, "%s", shown(f->max).c_str());
-		hpx_table_cell(to, "%zu", f->rounds.size());
-		hpx_table_cell(to, "%s", f->limit() || f->floor() ? "" : ratio(g, *f).c_str());
+			hpx_html_table_cell(to, "%u", f->threads);
+		hpx_html_table_cell(to, "%s", shown(f->value).c_str());
+		hpx_html_table_cell(to, "%s to %s", shown(quantile(f->rounds, .25)).c_str(), shown(quantile(f->rounds, .75)).c_str());
+		hpx_html_table_cell(to, "%s", shown(f->min).c_str());
+		hpx_html_table_cell(to, "%s", shown(f->max).c_str());
+		hpx_html_table_cell(to, "%zu", f->rounds.size());
+		hpx_html_table_cell(to, "%s", f->limit() || f->floor() ? "" : ratio(g, *f).c_str());
 		for (const auto &p : percentiles)
 			if (latencies.count(p.key)) {
 				auto found = f->latency.find(p.key);
-				hpx_table_cell(to, "%s", found == f->latency.end() ? "" : shown(quantile(found->second, .5)).c_str());
+				hpx_html_table_cell(to, "%s", found == f->latency.end() ? "" : shown(quantile(found->second, .5)).c_str());
 			}
 		if (hits)
-			hpx_table_cell(to, "%s", f->hit_ratio < 0 ? "" : shown(100 * f->hit_ratio).c_str());
+			hpx_html_table_cell(to, "%s", f->hit_ratio < 0 ? "" : shown(100 * f->hit_ratio).c_str());
 		for (const std::string &name : further)
-			hpx_table_cell(to, "%s", f->further.count(name) ? shown(f->further.at(name)).c_str() : "");
-		hpx_table_row_end(to);
+			hpx_html_table_cell(to, "%s", f->further.count(name) ? shown(f->further.at(name)).c_str() : "");
+		hpx_html_table_row_end(to);
 	}
-	hpx_table_end(to);
+	hpx_html_table_end(to);
 	std::fputs("</details>\n", to);
 }
 

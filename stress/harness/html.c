@@ -87,7 +87,7 @@ int hpx_html_write(const char *command, void (*page)(const void *ctx, FILE *to),
 
 /* --- tables --- */
 
-void hpx_table_begin(FILE *to, const char *const *headings, unsigned count)
+void hpx_html_table_begin(FILE *to, const char *const *headings, unsigned count)
 {
 	fputs("<div class=\"scroll\"><table>\n<tr>", to);
 	for (unsigned i = 0; i < count; i++) {
@@ -98,9 +98,9 @@ void hpx_table_begin(FILE *to, const char *const *headings, unsigned count)
 	fputs("</tr>\n", to);
 }
 
-void hpx_table_row(FILE *to) { fputs("<tr>", to); }
+void hpx_html_table_row(FILE *to) { fputs("<tr>", to); }
 
-void hpx_table_cell(FILE *to, const char *format, ...)
+void hpx_html_table_cell(FILE *to, const char *format, ...)
 {
 	char fixed[256];
 	char *text = fixed;
@@ -123,9 +123,9 @@ void hpx_table_cell(FILE *to, const char *format, ...)
 		free(text);
 }
 
-void hpx_table_row_end(FILE *to) { fputs("</tr>\n", to); }
+void hpx_html_table_row_end(FILE *to) { fputs("</tr>\n", to); }
 
-void hpx_table_end(FILE *to) { fputs("</table></div>\n", to); }
+void hpx_html_table_end(FILE *to) { fputs("</table></div>\n", to); }
 
 /* --- plots --- */
 

@@ -35,12 +35,12 @@ int hpx_html_write(const char *command, void (*page)(const void *ctx, FILE *to),
 /* --- tables --- */
 
 /* Headings are escaped; the first column is aligned to the left, others to the right. */
-void hpx_table_begin(FILE *to, const char *const *headings, unsigned count);
-void hpx_table_row(FILE *to);
+void hpx_html_table_begin(FILE *to, const char *const *headings, unsigned count);
+void hpx_html_table_row(FILE *to);
 /* Escaped. */
-void hpx_table_cell(FILE *to, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void hpx_table_row_end(FILE *to);
-void hpx_table_end(FILE *to);
+void hpx_html_table_cell(FILE *to, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void hpx_html_table_row_end(FILE *to);
+void hpx_html_table_end(FILE *to);
 
 /* --- plots --- */
 

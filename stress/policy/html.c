@@ -156,21 +156,21 @@ static void summary_row(const hpx_summary *sum, const char *name, unsigned threa
 {
 	if (!sum->points)
 		return;
-	hpx_table_row(to);
-	hpx_table_cell(to, "%s", name);
+	hpx_html_table_row(to);
+	hpx_html_table_cell(to, "%s", name);
 	if (threads)
-		hpx_table_cell(to, "%u", threads);
+		hpx_html_table_cell(to, "%u", threads);
 	else
-		hpx_table_cell(to, "%s", "");
-	hpx_table_cell(to, "%.2f", 100 * sum->mean_all);
+		hpx_html_table_cell(to, "%s", "");
+	hpx_html_table_cell(to, "%.2f", 100 * sum->mean_all);
 	if (weighted || sum->production_points)
-		hpx_table_cell(to, "%.2f", 100 * (weighted ? sum->mean_bytes : sum->mean_production));
+		hpx_html_table_cell(to, "%.2f", 100 * (weighted ? sum->mean_bytes : sum->mean_production));
 	else
-		hpx_table_cell(to, "%s", "");
-	hpx_table_cell(to, "%u", sum->points);
-	hpx_table_cell(to, "%u", sum->below);
-	hpx_table_cell(to, "%.2f", 100 * sum->worst);
-	hpx_table_row_end(to);
+		hpx_html_table_cell(to, "%s", "");
+	hpx_html_table_cell(to, "%u", sum->points);
+	hpx_html_table_cell(to, "%u", sum->below);
+	hpx_html_table_cell(to, "%.2f", 100 * sum->worst);
+	hpx_html_table_row_end(to);
 }
 
 static void summary(const hpx_run *run, bool weighted, FILE *to)
@@ -186,7 +186,7 @@ static void summary(const hpx_run *run, bool weighted, FILE *to)
 		return;
 	snprintf(below, sizeof(below), "more than %g %% below LRU", 100 * HPX_POLICY_BELOW);
 	fprintf(to, "<h2>%s</h2>\n", weighted ? "Bounded by weight: mean, %" : "Mean hit ratio, %");
-	hpx_table_begin(to, headings, sizeof(headings) / sizeof(headings[0]));
+	hpx_html_table_begin(to, headings, sizeof(headings) / sizeof(headings[0]));
 	for (unsigned several = 0; several < 2; several++) {
 		unsigned threads = several ? run->threads : 1;
 
@@ -201,7 +201,7 @@ static void summary(const hpx_run *run, bool weighted, FILE *to)
 
 		summary_row(&sum, run->input.reference.algorithm[a], 0, false, to);
 	}
-	hpx_table_end(to);
+	hpx_html_table_end(to);
 }
 
 static void key(const hpx_run *run, FILE *to)
