@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -64,6 +65,8 @@ static void block_give_back(void)
 	struct hpx_hot_block *mine = hpx_self.hot;
 
 	hpx_self.hot = NULL;
+	if (mine && HPX_BROKEN(HOT_BLOCK_EMPTIED))
+		memset(mine->cell, 0, sizeof(mine->cell));
 	if (mine)
 		hpx_store_release(&mine->owned, 0); /* order: HOT.BLOCK -> release; the values it is left with */
 }
@@ -206,9 +209,8 @@ void hpx_hot_cool(struct hpx_object *o)
 
 	hpx_store_relaxed(&s->state, DRAINING); /* order: HOT.STATE relaxed; for the tick, under RECLAIM.RETIRE for drain() */
 	if (HPX_BROKEN(HOT_NO_GRACE))
-		drain(&s->deferred);
-	else
-		hpx_retire(hpx_class_of(o)->env, &s->deferred, 0, drain);
+		s->uses = sum(slot_in(before) - 1);
+	hpx_retire(hpx_class_of(o)->env, &s->deferred, 0, drain);
 }
 
 static void *undertake(void *arg);
@@ -257,10 +259,13 @@ static void drain(struct hpx_deferred *d)
 	uint64_t more, now;
 
 	pthread_mutex_lock(&lock);
-	more = sum(at) * HPX_ONE - HPX_BIAS - HPX_SLT - ((uint64_t)(at + 1) << HPX_SLOT_SHIFT);
+	more = (HPX_BROKEN(HOT_NO_GRACE) ? s->uses : sum(at)) * HPX_ONE - HPX_BIAS - HPX_SLT - ((uint64_t)(at + 1) << HPX_SLOT_SHIFT);
 	hpx_read_lock(); /* with the addition the object becomes that of whoever kills it */
 	/* order: OBJECT.DROP -> acq_rel; what was done under the cells, which the grace period has ordered, before the death */
-	now = hpx_add_acq_rel(&o->count, more) + more;
+	if (HPX_BROKEN(HOT_RELAXED_DRAIN))
+		now = hpx_add_relaxed(&o->count, more) + more;
+	else
+		now = hpx_add_acq_rel(&o->count, more) + more;
 	if (HPX_UNLIKELY(now >> 63))
 		hpx_misuse("released too often: object %p of type '%s'", hpx_payload(o), hpx_object_name(o));
 	else if (now < HPX_ONE && !(now & HPX_DEAD))

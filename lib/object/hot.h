@@ -37,10 +37,12 @@
 #define HPX_SLOT_SHIFT 18
 #define HPX_SLOT_MASK (UINT64_C(255) << HPX_SLOT_SHIFT) /* counted from 1 */
 #define HPX_BIAS (UINT64_C(1) << 61)                    /* 2^35 references */
-#ifdef HPX_MODEL /* objects contend for them */
+#ifdef HPX_MODEL /* objects contend for them; and threads that have cells take every chance, a meeting takes many turns */
 #define HPX_HOT_SLOTS 2
+#define HPX_HOT_EAGER (hpx_self.hot != NULL)
 #else
 #define HPX_HOT_SLOTS 128 /* at most 255 */
+#define HPX_HOT_EAGER 0
 #endif
 
 /* Both only grow, but for the drainer's zeroing. Writers: the block's thread, in sections that saw HOT; the drainer. */
@@ -100,7 +102,7 @@ static inline bool hpx_take_hot(struct hpx_object *o, unsigned *saw)
 	}
 	/* order: -> OBJECT.DROP acquire; as in hpx_take() */
 	v = hpx_add_acquire(&o->count, HPX_ONE);
-	if (HPX_UNLIKELY(v != w))
+	if (HPX_UNLIKELY(v != w) || HPX_HOT_EAGER)
 		*saw |= HPX_HOT_MET;
 	if (HPX_UNLIKELY(hpx_refuses(v))) {
 		hpx_sub_relaxed(&o->count, HPX_ONE); /* order: OBJECT.UNDO relaxed; nothing was done with it */

@@ -11,14 +11,6 @@
 #define HPX_BROKEN_SWITCHES_H
 
 #define HPX_BROKEN_SWITCHES(X) \
-	X(HOT_NO_GRACE, "the cells of a demoted object are summed while they may still be written", \
-	  "model-pct:hot-drain") \
-	X(HOT_TWO_DRAINS, "two who demote an object both drain its slot", \
-	  "model-pct:hot-demoters") \
-	X(HOT_NOT_ZEROED, "a slot is given to the next object with the last one's counts", \
-	  "model-pct:hot-reuse") \
-	X(HOT_NOT_ASKED, "a promotion does not look again whether the object is still held by its cache", \
-	  "model-pct:hot-evict") \
 	X(NO_GRACE_PERIOD, "retired memory is used again at once", \
 	  "oracle asan tsan model-pct:upgrade-death model-exhaustive:upgrade-death") \
 	X(PLAIN_COUNT, "taking and dropping references is a plain load and a plain store", \
@@ -107,6 +99,18 @@
 	  "model-pct:memo-death-evict,memo-evict-two model-exhaustive:memo-death-evict") \
 	X(PARTING_LOST, "of two owners that die at once one is forgotten, with its results", \
 	  "model-exhaustive:memo-death-both") \
+	X(HOT_NO_GRACE, "the cells of a demoted object are summed while they may still be written", \
+	  "model-pct:hot-drain,hot-exit,hot-again") \
+	X(HOT_TWO_DRAINS, "two who demote an object both drain its slot", \
+	  "model-pct:hot-demoters") \
+	X(HOT_NOT_ZEROED, "a slot is given to the next object with the last one's counts", \
+	  "model-pct:hot-reuse") \
+	X(HOT_NOT_ASKED, "a promotion does not look again whether the object is still held by its cache", \
+	  "model-pct:hot-evict,hot-remove") \
+	X(HOT_BLOCK_EMPTIED, "the cells of a thread that ends are forgotten", \
+	  "model-pct:hot-exit") \
+	X(HOT_RELAXED_DRAIN, "the end of a drain orders nothing", \
+	  "model-races:hot-death") \
 	X(RELAXED_COMMIT, "the end of a load orders nothing", \
 	  "tsan model-races:load-join model-weak:load-join") \
 	X(RELAXED_PUBLISH, "putting an entry into its slot orders nothing", \

@@ -48,8 +48,8 @@
 	X(tier_cause_back) X(tier_arrival) X(tier_replace) X(tier_clear) X(tier_clear_evict) X(tier_clear_replace) \
 	X(tier_bound) \
 	X(tier_recorded) X(tier_destroy) \
-	X(hot_promoters) X(hot_gets) X(hot_upgrade) X(hot_remove) X(hot_evict) X(hot_drain) X(hot_demoters) \
-	X(hot_again) X(hot_reuse) X(hot_exit) X(hot_death) X(hot_bury) X(hot_look) X(hot_look_drain) \
+	X(hot_promoters) X(hot_gets) X(hot_upgrade) X(hot_remove) X(hot_remove_two) X(hot_evict) \
+	X(hot_evict_two) X(hot_drain) X(hot_demoters) X(hot_again) X(hot_reuse) X(hot_exit) X(hot_death) X(hot_bury) X(hot_look) X(hot_look_drain) \
 	X(expire_put) X(expire_get) X(expire_get_two) X(expire_touch) X(expire_touch_look) X(expire_same) \
 	X(expire_death) X(expire_death_put) X(expire_remove) X(expire_sweeps) X(expire_settle) X(deadline_settle) \
 	X(lapse_get) X(lapse_get_two) \
