@@ -22,10 +22,10 @@ extern "C" {
 namespace bench {
 
 const workload all_workloads[] = {
-	{"check", "no speed: one key is one object, a held one is never loaded again, a dead one is", run_check},
 	/* first: they fork, and this process has no threads and no garbage yet */
 	{"w6", "memory per entry: a million entries, 8-byte keys, 64 bytes of payload", run_w6},
 	{"w7", "growth to a million entries: latency of each insert", run_w7},
+	{"check", "no speed: one key is one object, a held one is never loaded again, a dead one is", run_check},
 	{"limit", "limits of this machine: counts, misses, hashes, read sections, clocks, wake-ups", run_limits},
 	{"w1", "hits, uniform over N live objects; 8-byte and 24-byte keys", run_w1},
 	{"w2", "hits by Zipf's law over a million live objects", run_w2},
