@@ -342,7 +342,7 @@ inline change_thread()
 	d_step {
 		if
 		:: block != NONE ->
-#ifdef BROKEN_BLOCK_EMPTIED
+#ifdef BROKEN_HOT_BLOCK_EMPTIED
 			cell[block] = 0;
 #endif
 			pool = pool | (1 << block);

@@ -69,7 +69,7 @@ byte start;
 
 inline read_lock() { assert(!(sections & ME)); sections = sections | ME }
 
-/* mirrors reg_free() in lib/object/side.c, after the grace period, and free_deferred() in lib/table/record.c */
+/* After the grace period. mirrors free_deferred() in lib/table/record.c */
 inline mature()
 {
 	k = 0;
@@ -77,13 +77,7 @@ inline mature()
 	:: k < NN ->
 		if
 		:: n[k].mem == RETIRED && n[k].wait == 0 ->
-			n[k].mem = FREE;
-			assert(sidemem == USED && siderefs > 0);
-			siderefs--;
-			if
-			:: siderefs == 0 -> sidemem = FREE
-			:: else
-			fi
+			n[k].mem = FREE
 		:: else
 		fi;
 		k++
@@ -143,7 +137,14 @@ inline reg_drop(x)
 		:: n[x].refs == 0 ->
 			n[x].mem = RETIRED;
 			n[x].wait = sections;
-			mature()
+			mature();
+			/* its reference. The memory is gone at once here; in the library after a grace period */
+			assert(sidemem == USED && siderefs > 0);
+			siderefs--;
+			if
+			:: siderefs == 0 -> sidemem = FREE
+			:: else
+			fi
 		:: else
 		fi
 	}
