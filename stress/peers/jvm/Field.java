@@ -31,7 +31,7 @@ final class Field {
 	private final Work.Loader loader;
 	private Payload[] held; // what keeps the objects of a hit workload alive
 	private volatile long loadNanoseconds;
-	private volatile boolean go, stop;
+	private volatile boolean go, counting, stop;
 	private long runs;
 
 	Field(String subjectName, String workload, String keys, int n, int draws) throws Exception {
@@ -137,7 +137,11 @@ final class Field {
 		}
 	}
 
-	/** What workloads.hpp's run_threads() does. */
+	private static void pause(double seconds) throws InterruptedException {
+		Thread.sleep((long) (seconds * 1e3), (int) ((long) (seconds * 1e9) % 1000000));
+	}
+
+	/** What measure.hpp's run_threads() does. */
 	Result run(int threads, double seconds, long seed, long loadNs, Started started) throws Exception {
 		Work.Tally[] tallies = new Work.Tally[threads];
 		long[] ids = new long[threads];
@@ -146,7 +150,7 @@ final class Field {
 
 		draw(threads);
 		loadNanoseconds = loadNs;
-		go = stop = false;
+		go = counting = stop = false;
 		// W10: never the requests of an earlier run, they are in the cache
 		long first = workload.equals("w10") ? seed * 1009 + ++runs * 100003 : seed;
 		for (int t = 0; t < threads; t++) {
@@ -163,28 +167,36 @@ final class Field {
 				ready.countDown();
 				while (!go)
 					Thread.yield();
-				while (!stop)
+				while (!stop) {
+					boolean counted = counting;
 					batch(random, make, tally, order);
+					if (counted)
+						tally.counted += 128;
+				}
+				tally.end = System.nanoTime();
 			});
 			pool[t].start();
 		}
 		ready.await();
 		started.started(ids);
-		long start = System.nanoTime();
 		go = true;
-		Thread.sleep((long) (seconds * 1e3), (int) ((long) (seconds * 1e9) % 1000000));
+		pause(seconds / 4); // what others pushed out of the caches comes back
+		long start = System.nanoTime();
+		counting = true;
+		pause(seconds);
 		stop = true;
 		for (Thread thread : pool)
 			thread.join();
 
 		Result result = new Result();
-		long gets = 0, loads = 0;
-		double took = (System.nanoTime() - start) / 1e9;
+		long gets = 0, loads = 0, counted = 0, took = 1;
 		for (Work.Tally tally : tallies) {
 			gets += tally.gets;
 			loads += tally.loads;
+			counted += tally.counted;
+			took = Math.max(took, tally.end - start);
 		}
-		result.mops = gets / took / 1e6;
+		result.mops = counted * 1e3 / took;
 		if (workload.equals("w10") || workload.equals("w4"))
 			result.hitRatio = gets > 0 ? 1 - (double) loads / gets : 0;
 		return result;

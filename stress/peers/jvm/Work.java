@@ -2,7 +2,7 @@
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
 
-/** Keys, random numbers and the draws of Zipf's law, bit for bit those of bench/subject.hpp and bench/workloads.hpp. */
+/** Keys, random numbers and the draws of Zipf's law, bit for bit those of bench/subject.hpp, measure.hpp and zipf.hpp. */
 final class Work {
 	private Work() {}
 
@@ -70,8 +70,9 @@ final class Work {
 	/** What a thread has done beside its gets. Far from its neighbours' in memory. */
 	static final class Tally {
 		long gets, loads;
+		long counted, end; // gets while counting; when the last of them was done
 		int next; // w2: place in the thread's order
-		long pad0, pad1, pad2, pad3, pad4, pad5, pad6, pad7, pad8, pad9, padA, padB, padC;
+		long pad0, pad1, pad2, pad3, pad4, pad5, pad6, pad7, pad8, pad9, padA;
 	}
 
 	interface Loader {

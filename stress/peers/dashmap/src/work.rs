@@ -164,14 +164,17 @@ impl<K: Key> Subject<K> {
 fn run_threads(
 	threads: usize, seconds: f64, seed: u64, started: &mut dyn FnMut(&[u64]), op: impl Fn(usize, &mut Random) + Sync,
 ) -> f64 {
-	let (go, stop, operations) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
+	let (go, counting, stop) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
+	let operations = AtomicU64::new(0);
 	let ids = Mutex::new(vec![0; threads]);
+	let end = Mutex::new(Instant::now()); /* of the last operation: not when the threads have ended */
 	let ready = AtomicU64::new(0);
 	let mut start = Instant::now();
 
 	thread::scope(|scope| {
 		for t in 0..threads {
-			let (go, stop, operations, ids, ready, op) = (&go, &stop, &operations, &ids, &ready, &op);
+			let (go, counting, stop, end) = (&go, &counting, &stop, &end);
+			let (operations, ids, ready, op) = (&operations, &ids, &ready, &op);
 			scope.spawn(move || {
 				let mut random = Random::new(seed.wrapping_mul(131).wrapping_add(t as u64));
 				let mut done = 0;
@@ -182,11 +185,15 @@ fn run_threads(
 					thread::yield_now();
 				}
 				while !stop.load(Ordering::Relaxed) {
+					let counted = counting.load(Ordering::Relaxed);
 					for _ in 0..128 {
 						op(t, &mut random);
 					}
-					done += 128;
+					done += if counted { 128 } else { 0 };
 				}
+				let now = Instant::now();
+				let mut latest = end.lock().unwrap();
+				*latest = now.max(*latest);
 				operations.fetch_add(done, Ordering::SeqCst);
 			});
 		}
@@ -194,12 +201,15 @@ fn run_threads(
 			thread::yield_now();
 		}
 		started(&ids.lock().unwrap());
-		start = Instant::now();
 		go.store(true, Ordering::Release);
+		thread::sleep(Duration::from_secs_f64(seconds / 4.0)); /* what others pushed out of the caches comes back */
+		start = Instant::now();
+		counting.store(true, Ordering::SeqCst);
 		thread::sleep(Duration::from_secs_f64(seconds));
 		stop.store(true, Ordering::SeqCst);
 	});
-	operations.load(Ordering::SeqCst) as f64 / start.elapsed().as_secs_f64() / 1e6
+	let took = end.into_inner().unwrap().duration_since(start);
+	operations.load(Ordering::SeqCst) as f64 / took.as_secs_f64() / 1e6
 }
 
 fn thread_id() -> u64 {
