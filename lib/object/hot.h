@@ -19,9 +19,10 @@
  *
  * Guarantees. A: users = count - BIAS + sum(got - put), exact at rest. Where one kind of thread takes by cells and another
  * releases by the count it drifts; it is exact modulo 2^38, and with SLT no value of it is an overflow, a misuse or a last
- * release; BIAS keeps it away from such values besides, and who drifts far is demoted. B: cells are written inside sections that saw HOT only; after HOT was cleared and a grace period, by the
- * drainer only; they are 0 before the slot is free. C: SLT excludes DEAD. D: nobody waits for anybody, and nothing here
- * is needed: without memory, a slot or a cell everything goes by the count.
+ * release; BIAS keeps it away from such values besides, and who drifts far is demoted. B: cells are written inside sections
+ * that saw HOT only; after HOT was cleared and a grace period, by the drainer only; they are 0 before the slot is free.
+ * C: SLT excludes DEAD. D: nobody waits for anybody, and nothing here is needed: without memory, a slot or a cell everything
+ * goes by the count.
  * Model: per-CPU reference counts of Linux (lib/percpu-refcount.c) for bias and grace period; stress/spin/hot.pml is searched
  * exhaustively.
  *
