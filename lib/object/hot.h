@@ -27,7 +27,7 @@
  * exhaustively.
  *
  * Which: objects that a cache holds itself, and types with HAPAX_TYPE_MAY_LINGER. When: a take that finds its count changed
- * between its look and its addition has met another thread (HPX_HEAT of them in 20 ms). How long: hpx_hot_tick().
+ * between its look and its addition has met another thread (HEAT of them in 20 ms). How long: tick() in hot.c.
  */
 #ifndef HPX_HOT_H
 #define HPX_HOT_H
