@@ -114,7 +114,7 @@ typedef struct hapax_env_stats {
 	uint64_t objects_born;        /* objects created in this environment; exact at rest */
 	uint64_t objects_destroyed;   /* whose death has been run to its end */
 	uint64_t objects_freed;       /* whose memory has been given back */
-	uint64_t stalls;              /* times a grace period took longer than stall_ns */
+	uint64_t stalls;              /* times a grace period took longer than stall_ns, and each further reader that kept it from ending */
 	int stalled_tid;              /* thread id of the reader last seen stalling one; 0: none; -1: foreign to hapax */
 	char stalled_name[16];        /* its name when it first called hapax, else "" */
 } hapax_env_stats;

@@ -264,7 +264,7 @@ void hpx_gp_run(void)
 void hpx_stall_look(hapax_env *env)
 {
 	uint64_t since = hpx_load_relaxed(&running_since), number; /* order: STALL.LOOK relaxed; again below */
-	bool first = false, known = false;
+	bool first = false, known = false, other;
 	char name[16] = "";
 	int tid = -1;
 
@@ -273,9 +273,10 @@ void hpx_stall_look(hapax_env *env)
 	if (hpx_gp.busy && hpx_load_relaxed(&running_since) == since) {
 		number = hpx_load_relaxed(&hpx_gp_started); /* order: STALL.COUNT relaxed; under the lock */
 		known = hpx_thread_stalling(&tid, name);
+		other = known && tid != env->stalled_tid; /* the one that was named has gone, this one keeps it from ending */
 		env->stalled_tid = tid;
 		memcpy(env->stalled_name, name, sizeof(name));
-		first = hpx_load_relaxed(&env->stall_gp) != number;
+		first = other || hpx_load_relaxed(&env->stall_gp) != number;
 		if (first) {
 			hpx_store_relaxed(&env->stall_gp, number);
 			hpx_add_relaxed(&env->stalls, 1);

@@ -25,7 +25,7 @@
 #include <time.h>
 
 enum { DEATHS_IN_A_ROW = 8, DRAIN_SECONDS = 10, STILL = 10, CLOCK_SAMPLES = 1001, ONE_BY_ONE = 16384 };
-#define POOL_KEEPS ((uint64_t)128 << 10) /* two pages more than before */
+#define POOL_KEEPS ((uint64_t)384 << 10) /* six pages more than before: results, their nodes and side records have size classes */
 
 struct owner {
 	uint64_t number;
