@@ -120,10 +120,11 @@ change measure(const figure &before, const figure &after, const comparison &in)
 	c.plain = !reference;
 	c.old_ratio = quantile(was, .5);
 	c.new_ratio = quantile(is, .5);
-	if (rounds < 3 || !(c.old_ratio > 0))
+	bool counted = before.unit == "bytes";
+	if (rounds < (counted ? 1 : 3) || !(c.old_ratio > 0))
 		return c;
 	c.part = c.new_ratio / c.old_ratio - 1;
-	c.noise = c.new_ratio > 0 ? factor(rounds) * (spread(was) + spread(is)) : 0;
+	c.noise = c.new_ratio > 0 ? (counted ? 1 : factor(rounds)) * (spread(was) + spread(is)) : 0;
 	c.known = true;
 	return c;
 }

@@ -18,7 +18,8 @@
  *               root. But at least three quarters of the median noise of all rows, as few rounds agree by chance now and
  *               then (not for bytes). Simulated, with 7 rounds and nothing changed, 1 row of 1,000 is called worse.
  *   verdict     "worse" or "better" if the change is beyond the threshold and beyond the noise; "noisy" if it is beyond
- *               the threshold only: more rounds would tell; otherwise "same". With fewer than 3 rounds: "unknown".
+ *               the threshold only: more rounds would tell; otherwise "same". With fewer than 3 rounds: "unknown"
+ *               (bytes are counted, not timed: for them one round is enough, and the factor is 1).
  */
 #ifndef HAPAX_BENCH_COMPARE_HPP
 #define HAPAX_BENCH_COMPARE_HPP

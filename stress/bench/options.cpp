@@ -42,9 +42,9 @@ static std::vector<std::string> split(const char *text)
 
 	std::fputs("usage: hapax-stress bench [--quick|--full] [--workload NAME,NAME] [--n N,N] [--threads T,T] [--rounds R]\n"
 		   "                          [--seconds S] [--seed N] [--json FILE|-] [--html FILE|-] [--list]\n"
+		   "                          [--subject PEER,PEER]\n"
 		   "       hapax-stress bench --from FILE --html FILE|-\n"
 		   "       hapax-stress bench --compare OLD NEW [--threshold PERCENT] [--html FILE|-]\n"
-		   "                          [--subject PEER,PEER]\n"
 		   "Paired, interleaved runs against the peers built in; figures are medians over the rounds. --n: sizes of w1, w7, w8, w9.\n"
 		   "--quick: about a minute; without: about a quarter of an hour; --full: everything, ten million objects too.\n"
 		   "--html: a page with the plots; with --from of an earlier --json. --compare: did hapax become slower?\n",

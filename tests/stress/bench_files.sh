@@ -54,6 +54,9 @@ write("limit_half", field(20)[:1] + limit(50))       # half the machine: no chan
 write("limit_worse", field(40)[:1] + limit(200))
 write("bytes", [row("w6", "hapax", 1000, 1, 40, "bytes"), row("w6", "fast peer", 1000, 1, 50, "bytes")])
 write("bytes_more", [row("w6", "hapax", 1000, 1, 50, "bytes"), row("w6", "fast peer", 1000, 1, 50, "bytes")])
+for name in ("bytes", "bytes_more"):
+    report = json.load(open(folder + "/" + name + ".json"))
+    write(name + "_once", [dict(r, rounds=r["rounds"][2:3]) for r in report["rows"]])
 write("short", [dict(r, rounds=r["rounds"][:2]) for r in field(40)])
 def late(p999):
     rounds = {"p50_ns": NOISE, "p999_ns": [p999 * x for x in NOISE]}
@@ -126,6 +129,7 @@ grep -q 'add+sub' "$folder/text" || fail "the limit is not the reference"
 compares 1 '^1 worse' limit limit_worse
 compares 1 '^1 worse' bytes bytes_more
 compares 0 '^0 worse, 1 better' bytes_more bytes
+compares 1 '^1 worse' bytes_once bytes_more_once
 compares 0 '^0 worse, 2 same' early early
 compares 1 '^1 worse, 1 same' early late
 grep -q 'p99.9 .*-25.0%.*worse' "$folder/text" || fail "a latency is not compared: $(cat "$folder/text")"
