@@ -172,7 +172,7 @@ if(NOT HAPAX_SANITIZE AND NOT HAPAX_DEBUG)
 	add_test(NAME install COMMAND ${PROJECT_SOURCE_DIR}/tests/install/run.sh ${PROJECT_SOURCE_DIR}
 		${PROJECT_BINARY_DIR})
 	set_tests_properties(install PROPERTIES LABELS install TIMEOUT 300 SKIP_RETURN_CODE 77)
-	add_test(NAME tsan-lanes COMMAND ${PROJECT_SOURCE_DIR}/scripts/tsan-lanes.sh -s 3 -c "clang-14 gcc"
+	add_test(NAME tsan-lanes COMMAND ${PROJECT_SOURCE_DIR}/scripts/tsan-lanes.sh -s 2 -c gcc
 		${PROJECT_BINARY_DIR}/tsan-lanes)
 	set_tests_properties(tsan-lanes PROPERTIES LABELS torture TIMEOUT 600 PROCESSORS 2)
 	add_test(NAME outside COMMAND ${PROJECT_SOURCE_DIR}/tests/outside/run.sh ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})

@@ -278,6 +278,8 @@ __attribute__((noinline)) static void *get_any(hapax_weak *weak)
 	hpx_read_lock();
 	/* order: -> OBJECT.SIDE, SIDE.DEAD acquire; the handle came from there */
 	o = hpx_load_acquire(&hpx_side_of_weak(weak)->object);
+	if (HPX_BROKEN(USE_AFTER_UNLOCK))
+		hpx_read_unlock(), hpx_read_lock();
 	if (o && !hpx_hot_got(o) && !hpx_take(o))
 		o = NULL;
 	hpx_read_unlock();
