@@ -259,7 +259,10 @@ bool hapax_cache_maintain(hapax_cache *cache)
 
 	if (!cache || hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED))
 		return false;
-	hpx_hot_bury();
+	{
+		HPX_CACHE_FRAME(cache, NULL); /* a destructor may end this cache: it is not to wait for us */
+		hpx_hot_bury();
+	}
 	more = run_tasks(cache);
 	t = cache->tier;
 	if (!t)

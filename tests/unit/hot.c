@@ -197,6 +197,34 @@ TEST(one_that_may_linger_is_found_until_it_has_cooled)
 	test_env_end(env);
 }
 
+static void destroy_cache(struct item *it, void *arg)
+{
+	(void)it;
+	hapax_cache_destroy(arg);
+}
+
+/* Without the library's threads the death waits for maintain(), which runs it here. */
+TEST(a_late_death_that_maintain_runs_may_end_the_cache)
+{
+	hapax_env *env = quiet_env(HAPAX_ENV_NO_THREAD);
+	int loads = 0;
+	hapax_cache *cache = hot_cache(env, &lingering_type, 0, &loads);
+	struct item *it = hot_get(cache, "k");
+
+	it->on_destroy = destroy_cache;
+	it->arg = cache;
+	CHECK(hapax_testing_promote(it));
+	hapax_release(it);
+	hapax_testing_tick(); /* just used */
+	hapax_testing_tick(); /* not since: demoted */
+	CHECK(!hapax_testing_promoted(it));
+	hapax_testing_drain(env);
+	CHECK_EQ(items_destroyed_now(), 0);
+	hapax_cache_maintain(cache);
+	CHECK_EQ(items_destroyed_now(), 1);
+	test_env_end(env);
+}
+
 TEST(destroying_the_cache_ends_what_is_promoted)
 {
 	hapax_env *env = test_env();
