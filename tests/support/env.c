@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* support/env.c - the counting and failing allocator; environments that must give everything back. */
+#include <stdatomic.h>
+
 #include "support/heap.h"
 #include "support/support.h"
 
@@ -13,16 +15,16 @@ struct prefix {
 static void *counting_alloc(size_t size, size_t align, void *ctx)
 {
 	struct test_allocator *a = ctx;
-	uint64_t call = __atomic_add_fetch(&a->calls, 1, __ATOMIC_RELAXED);
-	uint64_t at = __atomic_load_n(&a->fail_at, __ATOMIC_RELAXED);
-	uint64_t from = __atomic_load_n(&a->fail_from, __ATOMIC_RELAXED);
+	uint64_t call = atomic_fetch_add_explicit(&a->calls, 1, memory_order_relaxed) + 1;
+	uint64_t at = atomic_load_explicit(&a->fail_at, memory_order_relaxed);
+	uint64_t from = atomic_load_explicit(&a->fail_from, memory_order_relaxed);
 	size_t live, peak, room;
 	struct prefix *prefix;
 	char *base;
 
 	CHECK(align >= 16 && !(align & (align - 1)));
 	if (call == at || (from && call >= from)) {
-		__atomic_add_fetch(&a->failures, 1, __ATOMIC_RELAXED);
+		atomic_fetch_add_explicit(&a->failures, 1, memory_order_relaxed);
 		return NULL;
 	}
 	room = (sizeof(struct prefix) + align - 1) & ~(align - 1);
@@ -36,11 +38,11 @@ static void *counting_alloc(size_t size, size_t align, void *ctx)
 	memset(base, 0xa5, room + size); /* nobody may rely on zeros */
 	prefix = (struct prefix *)(void *)(base + room) - 1;
 	*prefix = (struct prefix){.size = size, .align = align, .magic = PREFIX_MAGIC};
-	live = __atomic_add_fetch(&a->live_bytes, size, __ATOMIC_RELAXED);
-	__atomic_add_fetch(&a->live_blocks, 1, __ATOMIC_RELAXED);
-	peak = __atomic_load_n(&a->peak_bytes, __ATOMIC_RELAXED);
-	while (live > peak && !__atomic_compare_exchange_n(&a->peak_bytes, &peak, live, false, __ATOMIC_RELAXED,
-							   __ATOMIC_RELAXED))
+	live = atomic_fetch_add_explicit(&a->live_bytes, size, memory_order_relaxed) + size;
+	atomic_fetch_add_explicit(&a->live_blocks, 1, memory_order_relaxed);
+	peak = atomic_load_explicit(&a->peak_bytes, memory_order_relaxed);
+	while (live > peak && !atomic_compare_exchange_weak_explicit(&a->peak_bytes, &peak, live, memory_order_relaxed,
+								     memory_order_relaxed))
 		;
 	return base + room;
 }
@@ -59,9 +61,9 @@ static void counting_free(void *block, size_t size, size_t align, void *ctx)
 	test_heap_enter();
 	free((char *)block - room);
 	test_heap_leave();
-	__atomic_sub_fetch(&a->live_blocks, 1, __ATOMIC_RELAXED);
+	atomic_fetch_sub_explicit(&a->live_blocks, 1, memory_order_relaxed);
 	/* last: who then reads 0 (test_allocator_live) may free the allocator itself */
-	__atomic_sub_fetch(&a->live_bytes, size, __ATOMIC_RELEASE);
+	atomic_fetch_sub_explicit(&a->live_bytes, size, memory_order_release);
 }
 
 void test_allocator_init(struct test_allocator *a, uint64_t fail_at)
@@ -72,7 +74,7 @@ void test_allocator_init(struct test_allocator *a, uint64_t fail_at)
 
 size_t test_allocator_live(const struct test_allocator *a)
 {
-	return __atomic_load_n(&a->live_bytes, __ATOMIC_ACQUIRE);
+	return atomic_load_explicit(&a->live_bytes, memory_order_acquire);
 }
 
 /* ---- environments ---------------------------------------------------------------------------------------------- */

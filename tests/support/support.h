@@ -41,19 +41,19 @@ void test_check_ptr(const char *file, int line, const char *a_text, const char *
 /* ---- a counting and failing allocator -------------------------------------------------------------------------- */
 
 /*
- * Counts what is held and verifies that free() gets the size and alignment that alloc() got. Its numbers are changed
- * atomically; read them with plain accesses at rest, or with test_allocator_live(). `fail_at` and `fail_from` may be set
- * at rest at any time; `calls` counts from 1 at the first allocation after init (or after a reset to 0).
+ * Counts what is held and verifies that free() gets the size and alignment that alloc() got. Its numbers are
+ * atomic: threads of the library may allocate while a test reads or sets them. What they say of other memory they say at
+ * rest, or by test_allocator_live(). `calls` counts from 1 at the first allocation after init (or a reset to 0).
  */
 struct test_allocator {
-	hapax_allocator allocator; /* goes into hapax_env_options.allocator */
-	uint64_t calls;            /* allocations asked for */
-	uint64_t failures;         /* of which refused */
-	uint64_t fail_at;          /* this one call fails; 0: none */
-	uint64_t fail_from;        /* this call and all after it fail; 0: none */
-	size_t live_bytes;         /* held now */
-	size_t live_blocks;
-	size_t peak_bytes;
+	hapax_allocator allocator;  /* goes into hapax_env_options.allocator */
+	_Atomic uint64_t calls;     /* allocations asked for */
+	_Atomic uint64_t failures;  /* of which refused */
+	_Atomic uint64_t fail_at;   /* this one call fails; 0: none */
+	_Atomic uint64_t fail_from; /* this call and all after it fail; 0: none */
+	_Atomic size_t live_bytes;  /* held now */
+	_Atomic size_t live_blocks;
+	_Atomic size_t peak_bytes;
 };
 void test_allocator_init(struct test_allocator *a, uint64_t fail_at);
 size_t test_allocator_live(const struct test_allocator *a);
