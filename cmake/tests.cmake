@@ -165,7 +165,7 @@ if(NOT HAPAX_SANITIZE AND NOT HAPAX_DEBUG)
 		set_tests_properties(lint.${name} PROPERTIES LABELS lint TIMEOUT 60 SKIP_RETURN_CODE 77)
 	endforeach()
 	add_test(NAME spin COMMAND ${PROJECT_SOURCE_DIR}/stress/spin/run.py --work ${PROJECT_BINARY_DIR}/spin)
-	set_tests_properties(spin PROPERTIES LABELS spin TIMEOUT 900 SKIP_RETURN_CODE 77)
+	set_tests_properties(spin PROPERTIES LABELS spin TIMEOUT 900 PROCESSORS 2 SKIP_RETURN_CODE 77)
 	add_test(NAME lint.exports COMMAND ${PROJECT_SOURCE_DIR}/tests/install/exports.sh $<TARGET_FILE:hapax>
 		${PROJECT_SOURCE_DIR})
 	set_tests_properties(lint.exports PROPERTIES LABELS lint TIMEOUT 60)

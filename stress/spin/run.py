@@ -3,7 +3,7 @@
 """run.py [--full] [--model NAME] [--work DIR] [--no-canaries]: searches the models exhaustively, and every canary of
 each for its counterexample. The models in the sizes of CI, or with --full all of them. Exit status: 0 every search was
 complete and without an error and every canary was caught; 1 not so; 77 spin is missing."""
-import argparse, os, re, shutil, subprocess, sys, tempfile, time
+import argparse, concurrent.futures, os, re, shutil, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # model: sizes of CI, larger ones, canaries with the size that shows each
@@ -74,20 +74,27 @@ def main():
     os.makedirs(work, exist_ok=True)
     failed, began = 0, time.time()
     print("%-8s %-34s %12s %7s  %s" % ("model", "size or canary", "states", "s", ""))
+    runs = []
     for model, (small, large, canaries) in MODELS.items():
         if options.model and model != options.model:
             continue
-        runs = [(flags, None) for flags in small + (large if options.full else [])]
-        runs += [] if options.no_canaries else [(flags + " -DBROKEN_" + name, name) for name, flags in canaries.items()]
-        for flags, canary in runs:
-            since = time.time()
-            outcome, states = search(work, model, flags, 7200 if options.full else 300, "-O0" if canary else "-O2")
+        runs += [(model, flags, None) for flags in small + (large if options.full else [])]
+        runs += [] if options.no_canaries else [(model, flags + " -DBROKEN_" + name, name) for name, flags in canaries.items()]
+
+    def one(run):
+        model, flags, canary = run
+        since = time.time()
+        outcome, states = search(work, model, flags, 7200 if options.full else 300, "-O0" if canary else "-O2")
+        return outcome, states, time.time() - since
+
+    # the large sizes take gigabytes each: one after the other
+    with concurrent.futures.ThreadPoolExecutor(1 if options.full else os.cpu_count()) as pool:
+        for (model, flags, canary), (outcome, states, took) in zip(runs, pool.map(one, runs)):
             good = outcome.startswith("error: ") if canary else outcome == "ok"
             failed += not good
             said = ("caught: " + outcome[7:].split(" [")[0] if good else "NOT CAUGHT: " + outcome) if canary else (
                 "exhausted, no error" if good else outcome)
-            print("%-8s %-34s %12d %7.1f  %s" % (model, canary or flags or "(defaults)", states, time.time() - since, said),
-                  flush=True)
+            print("%-8s %-34s %12d %7.1f  %s" % (model, canary or flags or "(defaults)", states, took, said), flush=True)
     print("%d failed, %.0f s" % (failed, time.time() - began))
     if not failed and not options.work:
         shutil.rmtree(work)

@@ -247,7 +247,7 @@ MAYBE_UNUSED static void table_put(hapax_table *table, hapax_key key, void *obje
 
 /* ---- sizes ----------------------------------------------------------------------------------------------------- */
 
-/* HAPAX_TEST_SCALE multiplies the round counts of storms; builds under a sanitizer divide them by 5. */
+/* HAPAX_TEST_SCALE multiplies the round counts of storms; builds under a sanitizer divide them by 10. */
 MAYBE_UNUSED static uint64_t scaled(uint64_t rounds)
 {
 	const char *text = getenv("HAPAX_TEST_SCALE");
@@ -256,7 +256,7 @@ MAYBE_UNUSED static uint64_t scaled(uint64_t rounds)
 	if (scale <= 0)
 		scale = 1;
 	if (test_slow_build())
-		scale /= 5;
+		scale /= 10;
 	rounds = (uint64_t)((double)rounds * scale);
 	return rounds ? rounds : 1;
 }

@@ -277,7 +277,7 @@ TEST(PY_LRU_11_arguments_that_are_too_long_are_refused_and_hold_nothing)
 	CHECK(bytes);
 	CHECK_EQ(status_of(env, NULL, 0), HAPAX_OK);
 	held = hapax_testing_bytes(env);
-	for (size_t n = 1; n <= 8; n++) {
+	for (size_t n = 1; n <= 8; n = n == 2 && test_slow_build() ? 8 : n + 1) { /* they are large keys */
 		const size_t limit = HAPAX_KEY_MAX - 16 - 16 * n;
 
 		for (size_t i = 0; i < n; i++)
