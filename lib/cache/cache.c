@@ -224,6 +224,7 @@ int hpx_cache_create(hapax_cache **out, const hapax_cache_options *options, cons
 	c->promotes = ((c->tier && c->tier->retains) || c->lingers) && !c->exclusive && !hpx_env_threadless(env) &&
 		      !(options->flags & HAPAX_CACHE_NO_PROMOTION);
 	c->plain = !c->tier && !c->promotes;
+	c->lends = c->borrows && !c->tier;
 	c->asks = !c->plain && !(c->tier && c->tier->asked);
 	config.front = c->tier ? HPX_NODE_BYTES : 0;
 	if (hpx_has_rooms(c)) {

@@ -102,6 +102,7 @@ struct hapax_cache {
 	bool promotes;         /* hits look out for other threads: objects may be promoted (object/hot.h) */
 	bool lingers;          /* also those that the cache does not hold */
 	bool borrows;          /* its type may be borrowed */
+	bool lends;            /* that, and a borrow is told to nobody */
 	bool straight;         /* loads in place, and nothing more is asked of it (straight.c) */
 	struct hpx_counters counters;
 
