@@ -209,15 +209,34 @@ __attribute__((noinline, cold)) static int get_first(hapax_cache *c, struct hpx_
 	return 0;
 }
 
+/* In the section of a hit that met another thread at the object's count, or has no cells. */
+__attribute__((noinline, cold)) static int get_met(hapax_cache *c, void *e, struct hpx_object *o, unsigned saw, void **out,
+						   struct hpx_quick section)
+{
+	bool first = c->stats && !hpx_counters_ready(&c->counters);
+
+	saw = met(c, e, o, saw);
+	if (c->stats)
+		hpx_count(&c->counters, HPX_CACHE_HITS, 1);
+	hpx_quick_unlock(&section);
+	*out = hpx_payload(o);
+	if (saw)
+		hpx_hot_attend(c->env);
+	if (first)
+		first_hit(c);
+	return 0;
+}
+
 /*
  * A plain hit, by a key of eight bytes whose bytes are all there is to it, in a cache that has nothing to ask of its entries.
  * What is anything else is for others, from the beginning; they are called last, so that nothing need be kept for them.
  */
-static inline __attribute__((always_inline)) int get_plain(hapax_cache *cache, hapax_key key, void **out)
+static inline __attribute__((always_inline)) int get_plain(hapax_cache *cache, hapax_key key, bool promotes, void **out)
 {
 	struct hpx_quick section;
 	struct hpx_object *o;
 	uint64_t key8, word, ctl;
+	unsigned saw = 0;
 	void *e;
 
 	/* in an order in which the compiler does not make one condition of several */
@@ -238,10 +257,12 @@ static inline __attribute__((always_inline)) int get_plain(hapax_cache *cache, h
 	o = hpx_entry_object(e, word);
 	if (HPX_BROKEN(USE_AFTER_UNLOCK))
 		hpx_quick_unlock(&section), hpx_quick_lock(&section);
-	if (HPX_UNLIKELY(!o) || HPX_UNLIKELY(!hpx_take(o))) {
+	if (HPX_UNLIKELY(!o) || HPX_UNLIKELY(!(promotes ? hpx_take_hot(o, &saw) : hpx_take(o)))) {
 		hpx_quick_unlock(&section);
 		return get_again(cache, key8, out);
 	}
+	if (promotes && HPX_UNLIKELY(saw))
+		return get_met(cache, e, o, saw, out, section);
 	if (HPX_LIKELY(cache->stats)) {
 		/* order: COUNTERS.STRIPE relaxed; as in hpx_count() */
 		hpx_u64 *stripe = hpx_load_relaxed(&cache->counters.stripe[hpx_self.stripe]);
@@ -254,6 +275,12 @@ static inline __attribute__((always_inline)) int get_plain(hapax_cache *cache, h
 	hpx_quick_unlock(&section);
 	*out = hpx_payload(o);
 	return 0;
+}
+
+/* The same where objects may linger. */
+__attribute__((noinline)) static int get_lingering(hapax_cache *cache, hapax_key key, void **out)
+{
+	return get_plain(cache, key, true, out);
 }
 
 /* The same in a cache that asks: its tier is told of the hit, its objects may be promoted. */
@@ -304,8 +331,8 @@ __attribute__((noinline)) static int get_asked(hapax_cache *cache, hapax_key key
 int hapax_cache_get(hapax_cache *cache, hapax_key key, void **out)
 {
 	if (HPX_UNLIKELY(!cache) || HPX_UNLIKELY(!cache->plain))
-		return HPX_TAKEN_OUT(get_asked(cache, key, out), out);
-	return HPX_TAKEN_OUT(get_plain(cache, key, out), out);
+		return HPX_TAKEN_OUT(cache && !cache->tier ? get_lingering(cache, key, out) : get_asked(cache, key, out), out);
+	return HPX_TAKEN_OUT(get_plain(cache, key, false, out), out);
 }
 
 /* ---- the slow path ----------------------------------------------------------------------------------------------- */

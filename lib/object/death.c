@@ -572,15 +572,9 @@ __attribute__((noinline)) static void release_last(struct hpx_object *o, uint64_
 		die(&hpx_self, hpx_class_of(o), o, false);
 }
 
-/* In the section of a release while something is promoted. */
-__attribute__((noinline)) static void release_ticking(struct hpx_object *o, struct hpx_quick section)
+/* In the section of a release while something is promoted, other objects, or one for which this thread has no cells. */
+__attribute__((noinline)) static void release_cold(struct hpx_object *o, struct hpx_quick section, bool bare)
 {
-	bool bare = false;
-
-	if (HPX_LIKELY(hpx_hot_put(o, &bare))) {
-		hpx_quick_unlock(&section);
-		return;
-	}
 	release_last(o, drop(o), section);
 	if (HPX_UNLIKELY(bare))
 		hpx_hot_attend(NULL);
@@ -597,7 +591,13 @@ void hpx_release(struct hpx_object *o)
 	}
 	/* order: HOT.USED relaxed; a hint: where it is missed the count does as well */
 	if (HPX_UNLIKELY(hpx_load_relaxed(&hpx_ticking))) {
-		release_ticking(o, section);
+		bool bare = false;
+
+		if (HPX_UNLIKELY(!hpx_hot_put(o, &bare))) {
+			release_cold(o, section, bare);
+			return;
+		}
+		hpx_quick_unlock(&section);
 		return;
 	}
 	seen = drop(o);
