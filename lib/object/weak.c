@@ -119,7 +119,8 @@ __attribute__((noinline)) static int memory_new(struct hpx_object *o, const hapa
 	return callback ? node_new(o, callback, out) : shared_new(o, out);
 }
 
-int hapax_weak_new(void *object, const hapax_callback *callback, hapax_weak **out)
+/* Whatever is not the plain one below. */
+__attribute__((noinline)) static int new_any(void *object, const hapax_callback *callback, hapax_weak **out)
 {
 	struct hpx_object *o;
 	struct hpx_side *side;
@@ -147,6 +148,33 @@ int hapax_weak_new(void *object, const hapax_callback *callback, hapax_weak **ou
 	return status;
 }
 
+/* It was one too many, or garbage has to go first. */
+__attribute__((noinline, cold)) static int new_undone(void *object, struct hpx_side *side, hapax_weak **out)
+{
+	hpx_sub_relaxed(&side->refs, HPX_SIDE_HANDLE); /* order: SIDE.HANDLE relaxed; the caller holds the object */
+	return new_any(object, NULL, out);
+}
+
+int hapax_weak_new(void *object, const hapax_callback *callback, hapax_weak **out)
+{
+	struct hpx_side *side;
+	uint64_t seen;
+
+	if (HPX_UNLIKELY(!object) || HPX_UNLIKELY(!out) || HPX_UNLIKELY(callback != NULL) ||
+	    HPX_UNLIKELY(hpx_dead(hpx_object_of(object))))
+		return new_any(object, callback, out);
+	side = hpx_side_of(hpx_object_of(object));
+	if (HPX_UNLIKELY(!side))
+		return new_any(object, NULL, out);
+	/* order: SIDE.HANDLE relaxed; as in shared_take(). First, and then the looks at the environment: loads before it would
+	 * have to end before it begins, those behind it go beside what follows */
+	seen = hpx_add_relaxed(&side->refs, HPX_SIDE_HANDLE);
+	if (HPX_UNLIKELY(HPX_SIDE_HANDLES(seen) >= HPX_HANDLE_LIMIT) || HPX_UNLIKELY(!hpx_gate_open(side->env)))
+		return new_undone(object, side, out);
+	*out = &side->weak;
+	return 0;
+}
+
 int hapax_weak_dup(hapax_weak *weak, hapax_weak **out)
 {
 	int status;
@@ -164,14 +192,17 @@ int hapax_weak_dup(hapax_weak *weak, hapax_weak **out)
 
 /* ---- dropping ---------------------------------------------------------------------------------------------------- */
 
-static int shared_drop(struct hpx_side *side)
+/* After the subtraction of a handle that was the last of everything, or was none: then it is put back. */
+__attribute__((noinline, cold)) static int shared_end(struct hpx_side *side, uint64_t seen)
 {
-	/* order: SIDE.HANDLE relaxed; the caller's own handle is among those counted */
-	if (HPX_UNLIKELY(!HPX_SIDE_HANDLES(hpx_load_relaxed(&side->refs)))) {
-		hpx_misuse("weak handle %p dropped too often", (void *)&side->weak);
+	if (seen == HPX_SIDE_HANDLE) {
+		hpx_side_retire(side);
 		return 0;
 	}
-	hpx_side_drop(side, HPX_SIDE_HANDLE);
+	/* order: SIDE.REFS acq_rel; who gave up the last node meanwhile did not see that it was the last */
+	if (hpx_add_acq_rel(&side->refs, HPX_SIDE_HANDLE) + HPX_SIDE_HANDLE == 0)
+		hpx_side_retire(side);
+	hpx_misuse("weak handle %p dropped too often", (void *)&side->weak);
 	return 0;
 }
 
@@ -262,9 +293,19 @@ __attribute__((noinline)) static int callback_drop(struct hpx_reg *reg)
 
 int hapax_weak_drop(hapax_weak *weak)
 {
-	if (!weak)
+	struct hpx_side *side;
+	uint64_t seen;
+
+	if (HPX_UNLIKELY(!weak))
 		return 0;
-	return HPX_LIKELY(is_shared(weak)) ? shared_drop(hpx_side_of_weak(weak)) : callback_drop(node_of(weak));
+	if (HPX_UNLIKELY(!is_shared(weak)))
+		return callback_drop(node_of(weak));
+	side = HPX_CONTAINER_OF(weak, struct hpx_side, weak);
+	/* order: SIDE.REFS acq_rel; as in hpx_side_drop() */
+	seen = hpx_sub_acq_rel(&side->refs, HPX_SIDE_HANDLE);
+	if (HPX_UNLIKELY(!HPX_SIDE_HANDLES(seen)) || HPX_UNLIKELY(seen == HPX_SIDE_HANDLE))
+		return shared_end(side, seen);
+	return 0;
 }
 
 /* ---- looking ----------------------------------------------------------------------------------------------------- */
@@ -295,7 +336,7 @@ void *hapax_weak_get(hapax_weak *weak)
 	if (!weak)
 		return NULL;
 	/* order: HOT.USED relaxed; a hint: where it is missed the count does as well */
-	if (HPX_UNLIKELY(hpx_load_relaxed(&hpx_ticking)) || HPX_UNLIKELY(!hpx_self.id) || HPX_UNLIKELY(!hpx_quick_lock(&section)))
+	if (HPX_UNLIKELY(hpx_load_relaxed(&hpx_ticking)) || HPX_UNLIKELY(!hpx_quick_lock(&section)))
 		return get_any(weak);
 	/* order: -> OBJECT.SIDE, SIDE.DEAD acquire; the handle came from there */
 	o = hpx_load_acquire(&hpx_side_of_weak(weak)->object);

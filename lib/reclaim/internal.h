@@ -101,14 +101,20 @@ struct hpx_pool {
 /* ---- environments ---- */
 
 struct hapax_env {
-	hapax_env *next, **back; /* hpx_slow */
+	union {
+		struct hpx_gate gate;
+		struct {
+			hpx_u64 garbage, threshold; /* as in it */
+		};
+	};
+	_Alignas(HPX_CACHE_LINE) hapax_env *next;
+	hapax_env **back; /* hpx_slow, as `next` */
 	unsigned flags;
 	hapax_allocator allocator;
 	hapax_clock clock;
 	hapax_log log;
 	uint64_t stall_ns;
 	size_t bound, batch_bytes;
-	hpx_u64 threshold; /* garbage from which creation waits: the bound less what open batches may hide */
 	hpx_u32 closed;
 	bool is_default;
 	struct ck_ec_ops ops;
@@ -117,8 +123,7 @@ struct hapax_env {
 	void (*time_wake)(const uint32_t *word, void *ctx);
 	void *time_ctx;
 
-	_Alignas(HPX_CACHE_LINE) hpx_u64 garbage;
-	hpx_u64 peak;
+	_Alignas(HPX_CACHE_LINE) hpx_u64 peak;
 	hpx_u64 orphaned;     /* blocks on the process's lists */
 	hpx_u64 begun, ended; /* holds, blocks, deferrals: what keeps the environment; both only grow */
 	hpx_u64 bytes;

@@ -159,6 +159,18 @@ void hpx_pool_retire(hapax_env *env, void *block, size_t size, void *link);
  * HAPAX_NO_WAIT; and at the deadline. The inline check is one relaxed load.
  */
 int hpx_admit(hapax_env *env, uint64_t deadline);
+/* Its look, inline; an environment begins with what it reads. False: hpx_admit() may say otherwise. */
+struct hpx_gate {
+	hpx_u64 garbage;
+	hpx_u64 threshold; /* garbage from which creation waits: the bound less what open batches may hide */
+};
+static inline bool hpx_gate_open(const hapax_env *env)
+{
+	const struct hpx_gate *gate = (const void *)env;
+
+	/* order: ADMIT.THRESHOLD relaxed; as in hpx_admit() */
+	return hpx_load_relaxed(&gate->garbage) < hpx_load_relaxed(&gate->threshold);
+}
 
 /* ---- counters ------------------------------------------------------------------------------------------------ */
 

@@ -736,6 +736,7 @@ TEST(CX_MEM_06_a_stalled_reader_refuses_creation_at_the_bound)
 	/* what creates is refused, what ends things goes on */
 	CHECK_EQ(hapax_weak_new(stall, NULL, &weak), HAPAX_EGARBAGE);
 	CHECK(!weak);
+	CHECK_EQ(hapax_weak_count(stall), 1); /* the table's */
 	CHECK_EQ(hapax_table_put(table, HAPAX_STR("x"), stall), HAPAX_EGARBAGE);
 	CHECK_PTR(table_peek(table, HAPAX_STR("stall")), stall);
 	CHECK_EQ(hapax_retain(stall), HAPAX_OK);
