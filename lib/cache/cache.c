@@ -8,6 +8,13 @@
  * destroy() waits until only its own handle is left and then ends the cache; called from the cache's own user code it
  * gives the handle up, and the last call out ends it. FINISHED, set in `calls` by one compare-and-swap, decides who.
  *
+ * As long as the cache is not ENDING calls are counted by their threads instead, in the counters CAME and WENT, which share
+ * no line. A section sees the state and counts: CAME where it saw OPEN, WENT where it did not see ENDING, and `calls` is used
+ * otherwise. So a grace period after ENDING was set the counters stand still, and those who read them see all of it. Then they
+ * are folded: what they say is added to `calls`, and STRIPED is taken out of it. Before that no value of `calls` is that of
+ * a cache with one call left, and none says that one may finish: each that came in is in one of the two, and may go by the other.
+ * destroy() folds; called from the cache's own user code, where it is not to wait, the next call out does.
+ *
  * Guarantees: after destroy() has returned (but for that case) no library code runs for the cache, and the key functions
  * of its options are not called any more, a borrowed key's release excepted. Its objects stay valid: their class is
  * detached, and they find no owner when they die.
@@ -157,7 +164,7 @@ static void configure(hapax_cache *c, const hapax_cache_options *o)
 	c->executor = o->executor;
 	for (i = 0; i < sizeof(c->name) - 1 && name[i]; i++)
 		c->name[i] = name[i];
-	hpx_init(&c->calls, 1);
+	hpx_init(&c->calls, HPX_CACHE_STRIPED + 1);
 	hpx_event_init(&c->event);
 }
 
@@ -396,32 +403,71 @@ static bool last_out(hapax_cache *c, uint64_t calls)
 	return hpx_cas_acq_rel(&c->calls, &calls, calls | HPX_CACHE_FINISHED);
 }
 
+/* In a section. */
+static int enter_closed(hapax_cache *c, enum hpx_cache_state limit)
+{
+	/* order: -> CACHE.CALLS acquire */
+	if (limit == HPX_CACHE_OPEN || hpx_add_acquire(&c->calls, 1) & HPX_CACHE_FINISHED)
+		return HAPAX_ECLOSED; /* if FINISHED: `calls` means nothing any more */
+	return 0;
+}
+
 int hpx_cache_enter(hapax_cache *c, enum hpx_cache_state limit)
 {
-	uint64_t before;
+	bool counted;
+	int rc = 0;
 
 	hpx_thread_ready();
 	hpx_read_lock();
-	/* order: -> CACHE.CALLS acquire */
-	before = hpx_add_acquire(&c->calls, 1);
-	if (HPX_UNLIKELY(before & HPX_CACHE_FINISHED)) {
-		hpx_read_unlock(); /* `calls` means nothing any more */
-		return HAPAX_ECLOSED;
-	}
+	counted = !hpx_cache_enter_quick(c);
+	if (HPX_UNLIKELY(counted))
+		rc = enter_closed(c, limit);
 	hpx_read_unlock();
-	if (HPX_UNLIKELY(hpx_cache_state(c) > limit)) {
+	if (HPX_UNLIKELY(counted) && !rc && hpx_cache_state(c) > limit) {
 		hpx_cache_leave(c);
-		return HAPAX_ECLOSED;
+		rc = HAPAX_ECLOSED;
 	}
-	return 0;
+	return rc;
 }
 
 void hpx_cache_leave(hapax_cache *c) { hpx_cache_leave_quick(c); }
 
-void hpx_cache_left_ending(hapax_cache *c, uint64_t before)
+/* WENT first: what has gone has come before. */
+static uint64_t striped_calls(hapax_cache *c)
+{
+	uint64_t went = hpx_counters_sum(&c->counters, HPX_CACHE_WENT);
+
+	return hpx_counters_sum(&c->counters, HPX_CACHE_CAME) - went;
+}
+
+uint64_t hpx_cache_calls(hapax_cache *c)
+{
+	uint64_t calls = hpx_load_acquire(&c->calls); /* order: -> CACHE.CALLS acquire */
+
+	return calls & HPX_CACHE_STRIPED ? calls - HPX_CACHE_STRIPED + striped_calls(c) - 1 : calls - 1;
+}
+
+/* The state is ENDING, and a grace period has passed since: nobody counts in the stripes. This thread is in, or has the handle. Once. */
+static void fold(hapax_cache *c)
+{
+	/* order: CACHE.CALLS acq_rel; what the calls did that went by the counters */
+	hpx_add_acq_rel(&c->calls, striped_calls(c) - HPX_CACHE_STRIPED);
+}
+
+void hpx_cache_leave_ending(hapax_cache *c)
 {
 	bool mine = false, emptying = false;
+	uint64_t before;
 
+	hpx_read_unlock();
+	/* order: CACHE.CALLS acq_rel; one of those who leave, and all are in until then */
+	if (hpx_load_relaxed(&c->unfolded) && hpx_exchange_acq_rel(&c->unfolded, 0)) {
+		hpx_synchronize();
+		fold(c);
+	}
+	hpx_read_lock();
+	/* order: CACHE.CALLS -> release; what this call did */
+	before = hpx_sub_acq_rel(&c->calls, 1);
 	if (before == 1) {
 		emptying = comes_to_empty(c);
 		mine = !emptying && last_out(c, 0);
@@ -490,7 +536,7 @@ void hapax_cache_close(hapax_cache *cache)
 	hpx_event_signal(&cache->computes.event, cache->env);
 }
 
-/* This thread is inside user code that this cache runs. */
+/* This thread is inside user code that this cache runs, and so in a call. */
 static bool inside(const hapax_cache *c)
 {
 	const struct hpx_frame *frame;
@@ -498,7 +544,21 @@ static bool inside(const hapax_cache *c)
 	for (frame = hpx_self.frames; frame; frame = frame->up)
 		if (frame->cache == c)
 			return true;
-	return hpx_self.notes != NULL; /* owed by this thread, perhaps for this cache: it is run further down */
+	return false;
+}
+
+/* Gives the handle up. */
+static void end_inside(hapax_cache *c, bool in)
+{
+	if (in) {
+		/* order: CACHE.CALLS -> release; the state, for who folds */
+		hpx_store_release(&c->unfolded, 1);
+		hpx_sub_acq_rel(&c->calls, 1); /* order: CACHE.CALLS -> release; what this call did */
+	} else {
+		hpx_synchronize();
+		fold(c);
+		hpx_cache_leave(c);
+	}
 }
 
 void hapax_cache_destroy(hapax_cache *cache)
@@ -511,12 +571,13 @@ void hapax_cache_destroy(hapax_cache *cache)
 	hapax_cache_close(cache);
 	raise_state(cache, HPX_CACHE_ENDING);
 	hpx_tokens_end(cache);
-	if (inside(cache)) {
-		hpx_cache_leave(cache);
+	if (inside(cache) || hpx_self.notes) { /* owed by this thread, perhaps for this cache: it is run further down */
+		end_inside(cache, inside(cache));
 		errno = saved;
 		return;
 	}
-	hpx_synchronize(); /* hits, and whoever was about to come in */
+	hpx_synchronize(); /* hits, and whoever was about to come in or to go */
+	fold(cache);
 	hpx_hot_settle();  /* nothing is promoted any more: deaths are here, counts in reports are exact */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* half a destroy would be none */
 	do {
@@ -572,8 +633,11 @@ static void inherit(hapax_cache *c)
 	hpx_work_drop(c);
 	hpx_refresh_inherit(c);
 	/* order: CACHE.CALLS relaxed; this is the only thread, and no call of its own is in progress */
-	if (hpx_cache_state(c) != HPX_CACHE_ENDING)
-		hpx_init(&c->calls, 1);
+	if (hpx_cache_state(c) != HPX_CACHE_ENDING) {
+		hpx_init(&c->calls, HPX_CACHE_STRIPED + 1);
+		hpx_counters_forget(&c->counters, HPX_CACHE_CAME);
+		hpx_counters_forget(&c->counters, HPX_CACHE_WENT);
+	}
 	do {
 		o = NULL;
 		hpx_read_lock();

@@ -22,10 +22,10 @@
 #include "table/table.h"
 
 enum {
-	/* kept in every cache: the size is their difference */
-	HPX_CACHE_IN, HPX_CACHE_OUT,
-	/* kept unless HAPAX_CACHE_NO_STATS */
-	HPX_CACHE_HITS, HPX_CACHE_MISSES, HPX_CACHE_WAITS, HPX_CACHE_LOADS, HPX_CACHE_SUCCESSES, HPX_CACHE_FAILURES,
+	/* kept in every cache: the size is their difference, and so are the slow calls in progress (cache.c) */
+	HPX_CACHE_IN, HPX_CACHE_OUT, HPX_CACHE_CAME, HPX_CACHE_WENT,
+	/* kept unless HAPAX_CACHE_NO_STATS; what a miss counts lies in one line */
+	HPX_CACHE_MISSES, HPX_CACHE_LOADS, HPX_CACHE_SUCCESSES, HPX_CACHE_HITS, HPX_CACHE_WAITS, HPX_CACHE_FAILURES,
 	HPX_CACHE_NOVALUES, HPX_CACHE_ABANDONED, HPX_CACHE_NS, HPX_CACHE_SUPERSEDED, HPX_CACHE_PUTS, HPX_CACHE_REMOVALS,
 	HPX_CACHE_REPLACEMENTS, HPX_CACHE_COLLECTIONS, HPX_CACHE_DEMOTIONS, HPX_CACHE_READMISSIONS, HPX_CACHE_DEMOTED_HITS,
 	HPX_CACHE_FAILED_UPGRADES, HPX_CACHE_EVICTED_WEIGHT, HPX_CACHE_EXPIRATIONS, HPX_CACHE_SIZE_EVICTIONS,
@@ -54,6 +54,7 @@ struct hpx_async {
 };
 
 #define HPX_CACHE_FINISHED (UINT64_C(1) << 62) /* in `calls`: nobody comes in any more */
+#define HPX_CACHE_STRIPED (UINT64_C(1) << 61)  /* and: CAME and WENT belong to it; so it is not what it will be */
 
 struct hpx_tier;
 struct hpx_request;
@@ -106,7 +107,8 @@ struct hapax_cache {
 	bool straight;         /* loads in place, and nothing more is asked of it (straight.c) */
 	struct hpx_counters counters;
 
-	hpx_u64 calls; /* slow calls in progress, and one for the caller's handle */
+	hpx_u64 calls; /* slow calls in progress that the counters do not say, and one for the caller's handle */
+	hpx_u32 unfolded; /* ended from its own user code: who leaves folds the counters into `calls` */
 	hpx_u32 emptied; /* at its end: nothing is left in the table but what is dead */
 	hapax_env *env;
 	const hapax_type *type;
@@ -133,7 +135,7 @@ struct hapax_cache {
 
 static inline void hpx_cache_count(hapax_cache *c, unsigned which, uint64_t n)
 {
-	if (c->stats || which <= HPX_CACHE_OUT)
+	if (c->stats || which <= HPX_CACHE_WENT)
 		hpx_count(&c->counters, which, n);
 }
 
@@ -160,21 +162,29 @@ int hpx_cache_create(hapax_cache **out, const hapax_cache_options *options, cons
 /* cache.c: a slow call comes in: 0, or HAPAX_ECLOSED when the state is above `limit`. leave() for each that came in. */
 int hpx_cache_enter(hapax_cache *c, enum hpx_cache_state limit);
 void hpx_cache_leave(hapax_cache *c);
-/* In a section, which it leaves: the same once the call has been counted out of the `before` of a cache that is ending. */
-void hpx_cache_left_ending(hapax_cache *c, uint64_t before);
+/* In a section, which it leaves: the same of a cache that is ending. */
+void hpx_cache_leave_ending(hapax_cache *c);
 static inline void hpx_cache_leave_quick(hapax_cache *c)
 {
-	uint64_t before;
-
-	/* the section keeps the cache's memory once we are not counted any more */
+	/* the section keeps the cache's memory once we are not counted any more, and `WENT` from changing after a grace period */
 	hpx_read_lock();
-	/* order: CACHE.CALLS -> release; what this call did */
-	before = hpx_sub_acq_rel(&c->calls, 1);
-	if (HPX_UNLIKELY(hpx_cache_state(c) == HPX_CACHE_ENDING))
-		hpx_cache_left_ending(c, before);
-	else
-		hpx_read_unlock();
+	if (HPX_UNLIKELY(hpx_cache_state(c) == HPX_CACHE_ENDING)) {
+		hpx_cache_leave_ending(c);
+		return;
+	}
+	hpx_count(&c->counters, HPX_CACHE_WENT, 1); /* a release: what this call did */
+	hpx_read_unlock();
 }
+/* In a section: a call comes in; false: the cache is not open. */
+static inline bool hpx_cache_enter_quick(hapax_cache *c)
+{
+	if (HPX_UNLIKELY(hpx_cache_state(c) != HPX_CACHE_OPEN))
+		return false;
+	hpx_count(&c->counters, HPX_CACHE_CAME, 1);
+	return true;
+}
+/* Slow calls in progress: exact at rest. */
+uint64_t hpx_cache_calls(hapax_cache *c);
 
 /* A slow call's stay, and errno as the caller had it: ended by the cleanup handler, also when the thread vanishes. */
 struct hpx_stay {

@@ -128,12 +128,10 @@ static inline int stay(struct straight *p, hapax_cache *c, uint64_t hash, struct
 		hpx_thread_ready();
 	hpx_read_lock();
 	if (HPX_LIKELY(hpx_table_vacant(c->table, hash, v))) {
-		/* order: -> CACHE.CALLS acquire */
-		if (HPX_LIKELY(!(hpx_add_acquire(&c->calls, 1) & HPX_CACHE_FINISHED))) {
+		if (HPX_LIKELY(hpx_cache_enter_quick(c))) {
 			p->cache = c;
-			if (HPX_LIKELY(hpx_cache_state(c) == HPX_CACHE_OPEN))
-				return 0;
-		} /* else `calls` means nothing any more */
+			return 0;
+		}
 		rc = HAPAX_ECLOSED;
 	}
 	hpx_read_unlock();

@@ -72,3 +72,15 @@ uint64_t hpx_counters_sum(const struct hpx_counters *c, unsigned which)
 	}
 	return sum;
 }
+
+void hpx_counters_forget(struct hpx_counters *c, unsigned which)
+{
+	hpx_init(&c->shared[which], 0);
+	for (unsigned i = 1; i < HPX_STRIPES; i++) {
+		/* order: COUNTERS.STRIPE relaxed; there is no other thread */
+		hpx_u64 *stripe = hpx_load_relaxed(&c->stripe[i]);
+
+		if (stripe)
+			hpx_init(&stripe[which], 0);
+	}
+}

@@ -201,6 +201,7 @@ static inline void hpx_count(struct hpx_counters *c, unsigned which, uint64_t n)
 	hpx_store_release(&stripe[which], hpx_load_relaxed(&stripe[which]) + n);
 }
 uint64_t hpx_counters_sum(const struct hpx_counters *c, unsigned which);
+void hpx_counters_forget(struct hpx_counters *c, unsigned which); /* from 0 again, by a process's only thread */
 /* Counting inside sections cannot make this thread's stripe. False: hpx_counters_prepare(), outside, would. */
 static inline bool hpx_counters_ready(struct hpx_counters *c)
 {
