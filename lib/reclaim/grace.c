@@ -26,13 +26,16 @@
 
 #define PAUSE_NS 300000L      /* between grace periods, so that one serves many batches; unless somebody waits */
 #define IDLE_NS 100000000L    /* quiet for this long: other threads' matured batches are freed */
-/* grace periods after which an owner is taken not to come back for a batch */
+/* grace periods after which an owner is taken not to come back for a batch: under churn it comes through its ring in a few */
 #ifdef HPX_STRICT
 #define HARVEST_BEHIND 0
 #else
-#define HARVEST_BEHIND 2
+#define HARVEST_BEHIND 16
 #endif
 #define ORPHANS_AT_ONCE 64
+/* empty pages that are kept for the next use: while memory is in use up and down, and afterwards */
+#define KEEP_BUSY 32
+#define KEEP_QUIET 2
 
 struct hpx_gp_lists hpx_gp = {.changed = PTHREAD_COND_INITIALIZER};
 hpx_u64 hpx_gp_started __attribute__((aligned(HPX_CACHE_LINE)));
@@ -380,7 +383,7 @@ void hpx_gp_work(enum hpx_gp_how how)
 		env->pinned++;
 		run_polls(env);
 		pthread_mutex_unlock(&hpx_slow);
-		hpx_pool_trim(env, how == HPX_WORK_TRIM ? 0 : 2);
+		hpx_pool_trim(env, how == HPX_WORK_TRIM ? 0 : how == HPX_WORK_ALL ? KEEP_QUIET : KEEP_BUSY);
 		pthread_mutex_lock(&hpx_slow);
 		next = env->next;
 		env->pinned--;
