@@ -19,6 +19,7 @@ struct straight {
 	uint64_t begun;
 	struct hpx_frame frame;
 	hapax_load_error error;
+	hpx_u64 *stripe; /* this thread's of the cache's counters */
 	int saved_errno;
 };
 
@@ -96,7 +97,8 @@ __attribute__((noinline, cold)) static int create(hapax_cache *c, const hapax_ke
 }
 
 /* In a section, which it leaves. 0: published, LOADING. */
-static inline int publish(hapax_cache *c, const hapax_key *key, uint64_t hash, struct hpx_vacancy *v, struct hpx_object **out)
+static inline int publish(hapax_cache *c, const hapax_key *key, uint64_t hash, struct hpx_vacancy *v, struct hpx_quick *section,
+			  struct hpx_object **out)
 {
 	enum hpx_put_result result = HPX_PUT_DONE;
 	struct hpx_object *found = NULL, *o = create_quick(c, key, hash);
@@ -105,44 +107,55 @@ static inline int publish(hapax_cache *c, const hapax_key *key, uint64_t hash, s
 	int rc;
 
 	if (HPX_UNLIKELY(!o)) {
-		hpx_read_unlock();
+		hpx_quick_unlock(section);
 		rc = create(c, key, hash, &o);
 		if (rc)
 			return rc;
-		hpx_read_lock();
+		if (HPX_UNLIKELY(!hpx_quick_lock(section)))
+			return unpublish(c, o, NULL, HPX_PUT_DONE);
 		vacant = hpx_table_vacant(c->table, hash, v);
 	}
 	if (HPX_UNLIKELY(!vacant || !hpx_table_put_quick(c->table, hash, o, v)))
 		result = hpx_table_put(c->table, hash, key, o, HPX_PUT_LOAD, &found, &other, NULL, NULL);
-	hpx_read_unlock();
+	hpx_quick_unlock(section);
 	*out = o;
 	return HPX_LIKELY(result == HPX_PUT_DONE) ? 0 : unpublish(c, o, found, result);
 }
 
 /* Comes in as a call, where nothing is under the key. 0: and is in a section. */
-static inline int stay(struct straight *p, hapax_cache *c, uint64_t hash, struct hpx_vacancy *v)
+static inline int stay(struct straight *p, hapax_cache *c, uint64_t hash, struct hpx_vacancy *v, struct hpx_quick *section)
 {
 	int rc = HPX_STRAIGHT_NOT;
 
-	if (HPX_UNLIKELY(!hpx_self.id))
-		hpx_thread_ready();
-	hpx_read_lock();
-	if (HPX_LIKELY(hpx_table_vacant(c->table, hash, v))) {
-		if (HPX_LIKELY(hpx_cache_enter_quick(c))) {
+	/* a thread's first call here makes its place among the counters, outside sections */
+	if (HPX_UNLIKELY(!hpx_self.id) || HPX_UNLIKELY(!hpx_quick_lock(section)))
+		return rc;
+	/* order: COUNTERS.STRIPE relaxed; as in hpx_count() */
+	p->stripe = hpx_load_relaxed(&c->counters.stripe[hpx_self.stripe]);
+	if (HPX_LIKELY(p->stripe != NULL) && HPX_LIKELY(hpx_table_vacant(c->table, hash, v))) {
+		if (HPX_LIKELY(hpx_cache_state(c) == HPX_CACHE_OPEN)) {
+			hpx_count_in(p->stripe, HPX_CACHE_CAME, 1); /* as hpx_cache_enter_quick() */
 			p->cache = c;
 			return 0;
 		}
 		rc = HAPAX_ECLOSED;
 	}
-	hpx_read_unlock();
+	hpx_quick_unlock(section);
 	return rc;
 }
 
-/* One step of the load is counted. A thread's first may make its place, outside sections only. */
-static inline void count(hapax_cache *c, unsigned which)
+/* As hpx_cache_leave(). */
+static inline void go(struct straight *p, hapax_cache *c, struct hpx_quick *section)
 {
-	if (HPX_LIKELY(c->stats))
-		hpx_count(&c->counters, which, 1);
+	p->cache = NULL;
+	if (HPX_UNLIKELY(!hpx_quick_lock(section))) {
+		hpx_cache_leave(c);
+	} else if (HPX_UNLIKELY(hpx_cache_state(c) == HPX_CACHE_ENDING)) {
+		hpx_cache_leave_ending(c);
+	} else {
+		hpx_count_in(p->stripe, HPX_CACHE_WENT, 1);
+		hpx_quick_unlock(section);
+	}
 }
 
 /* The object is what is present, and nobody fenced or joined its load. False: nothing has happened. */
@@ -155,10 +168,12 @@ static inline bool land(struct hpx_object *o, uint64_t word)
 int hpx_load_straight(hapax_cache *c, const hapax_key *key, uint64_t hash, void **out)
 {
 	__attribute__((cleanup(leave))) struct straight p;
+	struct hpx_quick section;
 	struct hpx_vacancy v;
 	struct hpx_object *o;
 	uint64_t spent = 0;
 	int rc, saved = errno;
+	const bool stats = c->stats;
 
 	p.cache = NULL;
 	/* order: COMPUTE.ACTIVE relaxed; what matters is this thread's own */
@@ -166,26 +181,29 @@ int hpx_load_straight(hapax_cache *c, const hapax_key *key, uint64_t hash, void 
 		return HPX_STRAIGHT_NOT;
 	p.object = NULL;
 	p.saved_errno = saved;
-	rc = stay(&p, c, hash, &v);
+	rc = stay(&p, c, hash, &v, &section);
 	if (HPX_UNLIKELY(rc))
 		return rc;
-	count(c, HPX_CACHE_MISSES);
+	if (HPX_LIKELY(stats))
+		hpx_count_in(p.stripe, HPX_CACHE_MISSES, 1);
 #ifdef HPX_TESTING /* what a stopped thread is waited for may wait for sections */
-	hpx_read_unlock();
+	hpx_quick_unlock(&section);
 	HPX_STOP("get.miss");
-	hpx_read_lock();
+	if (!hpx_quick_lock(&section))
+		return HPX_FLIGHT_AGAIN;
 	if (!hpx_table_vacant(c->table, hash, &v)) {
-		hpx_read_unlock();
+		hpx_quick_unlock(&section);
 		return HPX_FLIGHT_AGAIN;
 	}
 #endif
-	rc = publish(c, key, hash, &v, &o);
+	rc = publish(c, key, hash, &v, &section, &o);
 	if (HPX_UNLIKELY(rc))
 		return rc;
 
-	count(c, HPX_CACHE_LOADS);
-	if (c->stats)
+	if (HPX_LIKELY(stats)) {
+		hpx_count_in(p.stripe, HPX_CACHE_LOADS, 1);
 		p.begun = hpx_env_now_coarse(c->env);
+	}
 	p.error = (hapax_load_error){.code = 0};
 	p.frame = (struct hpx_frame){.up = hpx_self.frames, .cache = c, .entry = o};
 	hpx_self.frames = &p.frame;
@@ -195,12 +213,12 @@ int hpx_load_straight(hapax_cache *c, const hapax_key *key, uint64_t hash, void 
 	p.error.shared = NULL;
 
 	HPX_STOP("load.returned");
-	if (c->stats) {
+	if (HPX_LIKELY(stats)) {
 		uint64_t now = hpx_env_now_coarse(c->env);
 
 		spent = now > p.begun ? now - p.begun : 0;
 		if (HPX_UNLIKELY(spent))
-			hpx_count(&c->counters, HPX_CACHE_NS, spent);
+			hpx_count_in(p.stripe, HPX_CACHE_NS, spent);
 	}
 	if (HPX_UNLIKELY(rc != HAPAX_LOAD_OK || p.error.drop || hpx_cache_state(c) != HPX_CACHE_OPEN) ||
 	    HPX_UNLIKELY(!land(o, hpx_word_make(hash, key->size, HPX_W_LOADING)))) {
@@ -210,12 +228,13 @@ int hpx_load_straight(hapax_cache *c, const hapax_key *key, uint64_t hash, void 
 		return rc;
 	}
 	p.object = NULL;
-	count(c, HPX_CACHE_SUCCESSES);
-	hpx_count(&c->counters, HPX_CACHE_IN, 1);
+	if (HPX_LIKELY(stats))
+		hpx_count_in(p.stripe, HPX_CACHE_SUCCESSES, 1);
+	hpx_count_in(p.stripe, HPX_CACHE_IN, 1);
 	HPX_STOP("load.committed");
 	*out = hpx_payload(o);
-	p.cache = NULL;
-	hpx_cache_leave_quick(c);
+	hpx_self.fresh = o;
+	go(&p, c, &section);
 	errno = saved;
 	return 0;
 }

@@ -368,7 +368,7 @@ __attribute__((noinline)) static void die(struct hpx_thread *self, struct hpx_cl
 }
 
 /*
- * A death that nobody watches and for which no user code is called, in a section, which it leaves: all of it, in one go. As nothing
+ * A death that nobody watches and for which no user code is called, in a section: all of it, in one go. As nothing
  * of it can be seen or left it waits for no other that is running. Only its beginning, if that made notes.
  */
 static inline bool die_quickly(struct hpx_thread *self, struct hpx_class *c, struct hpx_object *o)
@@ -385,9 +385,8 @@ static inline bool die_quickly(struct hpx_thread *self, struct hpx_class *c, str
 	all = !self->notes && !hpx_load_relaxed(&hpx_death_watches);
 	if (HPX_LIKELY(all)) {
 		count_destroyed(c);
-		hpx_object_retire(c, o);
+		hpx_object_retire_quick(c, o);
 	}
-	hpx_read_unlock();
 	return all;
 }
 
@@ -399,20 +398,23 @@ static inline bool dies_quickly(const struct hpx_thread *self, const struct hpx_
 	       !self->borrows && !HPX_BROKEN(RETIRE_BEFORE_UNLINK);
 }
 
-/* In a section, which it leaves: this thread has killed `o`. */
-static inline void killed(struct hpx_thread *self, struct hpx_object *o)
+/* In a section: this thread has killed `o`. True: die() has to follow, outside. */
+static inline bool killed(struct hpx_thread *self, struct hpx_class *c, struct hpx_object *o, bool *begun)
 {
-	struct hpx_class *c = hpx_class_of(o);
-	bool begun = false;
+	*begun = dies_quickly(self, c, o);
+	return HPX_UNLIKELY(!*begun) || HPX_UNLIKELY(!die_quickly(self, c, o));
+}
 
-	if (HPX_LIKELY(dies_quickly(self, c, o))) {
-		if (HPX_LIKELY(die_quickly(self, c, o)))
-			return;
-		begun = true;
-	} else {
-		hpx_read_unlock();
-	}
-	die(self, c, o, begun);
+/* In the section of a short release, which it leaves: it was the last. */
+static inline void end_quickly(struct hpx_object *o, struct hpx_quick *section)
+{
+	struct hpx_thread *self = &hpx_self;
+	struct hpx_class *c = hpx_class_of(o);
+	bool begun, more = killed(self, c, o, &begun);
+
+	hpx_quick_unlock(section);
+	if (HPX_UNLIKELY(more))
+		die(self, c, o, begun);
 }
 
 void hpx_die(struct hpx_object *o)
@@ -512,7 +514,8 @@ __attribute__((noinline)) static void release_any(struct hpx_object *o)
 {
 	struct hpx_thread *self = &hpx_self;
 	const char *misused = NULL;
-	bool bare = false, last;
+	struct hpx_class *c = NULL;
+	bool bare = false, begun = false, last;
 
 	hpx_enter();
 	hpx_read_lock();
@@ -522,15 +525,15 @@ __attribute__((noinline)) static void release_any(struct hpx_object *o)
 		return;
 	}
 	last = dropped(o, drop(o), &misused);
-	if (last && HPX_LIKELY(!misused)) {
-		killed(self, o);
-	} else {
-		hpx_read_unlock();
-		if (HPX_UNLIKELY(misused != NULL))
-			misused_by(o, misused);
-		if (last)
-			die(self, hpx_class_of(o), o, false);
+	if (last) {
+		c = hpx_class_of(o);
+		last = HPX_UNLIKELY(misused != NULL) || killed(self, c, o, &begun);
 	}
+	hpx_read_unlock();
+	if (HPX_UNLIKELY(misused != NULL))
+		misused_by(o, misused);
+	if (last)
+		die(self, c, o, begun);
 	if (HPX_UNLIKELY(bare))
 		hpx_hot_attend(NULL);
 }
@@ -562,7 +565,7 @@ __attribute__((noinline)) static void release_last(struct hpx_object *o, uint64_
 	bool last = dropped(o, seen, &misused);
 
 	if (last && HPX_LIKELY(!misused)) {
-		killed(&hpx_self, o);
+		end_quickly(o, &section);
 		return;
 	}
 	hpx_quick_unlock(&section);
@@ -570,6 +573,30 @@ __attribute__((noinline)) static void release_last(struct hpx_object *o, uint64_
 		misused_by(o, misused);
 	if (last)
 		die(&hpx_self, hpx_class_of(o), o, false);
+}
+
+/*
+ * In the section of a release of what this thread has loaded last: as a rule nobody else has met it, and then dropping and killing
+ * are one swap. Only the first release of it looks before it drops, so that who shares a count pays nothing.
+ */
+__attribute__((noinline)) static void release_fresh(struct hpx_object *o, struct hpx_quick section)
+{
+	/* order: OBJECT.DROP relaxed; only a guess */
+	uint64_t count = hpx_load_relaxed(&o->count);
+
+	hpx_self.fresh = NULL;
+	/* order: OBJECT.DROP acq_rel; the drop and the swap of hpx_try_kill() */
+	if (HPX_LIKELY(count - HPX_ONE < HPX_ONE && !(count & (HPX_DEAD | HPX_SLT))) && !HPX_BROKEN(RELAXED_RELEASE) &&
+	    !HPX_BROKEN(CALLBACK_TWICE) && !HPX_BROKEN(PLAIN_COUNT) &&
+	    HPX_LIKELY(hpx_cas_acq_rel(&o->count, &count, (count - HPX_ONE) | HPX_DEAD))) {
+		end_quickly(o, &section);
+		return;
+	}
+	count = drop(o);
+	if (HPX_UNLIKELY(count < 2 * HPX_ONE || (count & HPX_DEAD)))
+		release_last(o, count, section);
+	else
+		hpx_quick_unlock(&section);
 }
 
 /* In the section of a release while something is promoted, other objects, or one for which this thread has no cells. */
@@ -598,6 +625,10 @@ void hpx_release(struct hpx_object *o)
 			return;
 		}
 		hpx_quick_unlock(&section);
+		return;
+	}
+	if (HPX_UNLIKELY(o == hpx_self.fresh)) {
+		release_fresh(o, section);
 		return;
 	}
 	seen = drop(o);

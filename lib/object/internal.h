@@ -26,6 +26,8 @@ const char *hpx_object_name(struct hpx_object *o);
 
 /* The death of `o` is over: gives its memory back after a grace period. */
 void hpx_object_retire(struct hpx_class *c, struct hpx_object *o);
+/* The same in a section. */
+void hpx_object_retire_quick(struct hpx_class *c, struct hpx_object *o);
 
 /*
  * Deaths (death.c). try_kill: inside a section, after an addition that left no reference and `count`: true if this call killed

@@ -56,13 +56,11 @@ void hpx_first_call(void)
 
 static size_t round_up(size_t n, size_t to) { return (n + to - 1) & ~(to - 1); }
 
+/* In a section: after the class's last count nobody but sections begun before knows the class. */
 static inline void count_freed(struct hpx_class *c)
 {
-	/* In a section: after the class's last count nobody but sections begun before knows the class. */
-	hpx_read_lock();
 	hpx_count(c->env_counters, HPX_ENV_FREED, 1);
 	hpx_count(&c->counters, HPX_CLASS_FREED, 1);
-	hpx_read_unlock();
 }
 
 /* Dead, and read on by borrowers until its grace period is over. */
@@ -196,30 +194,56 @@ struct hpx_object *hpx_object_of_large(struct hpx_deferred *d)
 	return HPX_CONTAINER_OF(d, struct large, deferred)->object;
 }
 
+static inline void retire_pooled(struct hpx_class *c, struct hpx_object *o, uint64_t count)
+{
+	size_t size;
+	void *block = pooled_block(o, count, &size);
+
+	if (!read_on(c->type))
+		HPX_POISON(hpx_payload(o), (size_t)((char *)block + size - (char *)hpx_payload(o)));
+	/* order: RECLAIM.RETIRE; everything that led here was made unreachable before, by this thread */
+	/* a release too many can still name the type while the block waits, if the link has another place: one that is not borrowed */
+	hpx_pool_retire(c->env, block, size,
+			c->type->size >= sizeof(uint64_t) && !read_on(c->type) ? hpx_payload(o) : (void *)&o->meta);
+}
+
+static void retire_large(struct hpx_class *c, struct hpx_object *o, uint64_t count)
+{
+	struct large *large = large_of(o, count);
+
+	if (!read_on(c->type))
+		HPX_POISON(hpx_payload(o), (size_t)((char *)large->base + large->size - (char *)hpx_payload(o)));
+	/* order: RECLAIM.RETIRE; as above */
+	hpx_retire(c->env, &large->deferred, large->size, large_free);
+}
+
 void hpx_object_retire(struct hpx_class *c, struct hpx_object *o)
 {
 	/* order: OBJECT.LAYOUT relaxed; these bits are constant from birth */
 	uint64_t count = hpx_load_relaxed(&o->count);
-	hapax_env *env = c->env;
-	struct large *large;
-	size_t size;
-	void *block;
 
 	hpx_trace_gone(o);
-	/* order: RECLAIM.RETIRE; everything that led here was made unreachable before, by this thread */
 	if (count & HPX_LARGE) {
-		large = large_of(o, count);
-		if (!read_on(c->type))
-			HPX_POISON(hpx_payload(o), (size_t)((char *)large->base + large->size - (char *)hpx_payload(o)));
-		hpx_retire(env, &large->deferred, large->size, large_free);
+		retire_large(c, o, count);
 		return;
 	}
-	block = pooled_block(o, count, &size);
-	if (!read_on(c->type))
-		HPX_POISON(hpx_payload(o), (size_t)((char *)block + size - (char *)hpx_payload(o)));
-	/* a release too many can still name the type while the block waits, if the link has another place: one that is not borrowed */
-	hpx_pool_retire(env, block, size,
-			c->type->size >= sizeof(uint64_t) && !read_on(c->type) ? hpx_payload(o) : (void *)&o->meta);
+	retire_pooled(c, o, count);
+	hpx_read_lock();
+	count_freed(c);
+	hpx_read_unlock();
+}
+
+void hpx_object_retire_quick(struct hpx_class *c, struct hpx_object *o)
+{
+	/* order: OBJECT.LAYOUT relaxed; these bits are constant from birth */
+	uint64_t count = hpx_load_relaxed(&o->count);
+
+	hpx_trace_gone(o);
+	if (HPX_UNLIKELY(count & HPX_LARGE)) {
+		retire_large(c, o, count);
+		return;
+	}
+	retire_pooled(c, o, count);
 	count_freed(c);
 }
 

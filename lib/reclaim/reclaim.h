@@ -45,6 +45,7 @@ struct hpx_thread {
 	struct hpx_thread *wait_next, *wait_prev;
 	uint32_t stripe;             /* of counters; 0: none */
 	struct hpx_hot_block *hot;   /* object layer: its cells; NULL: none */
+	const void *fresh;           /* object layer: what it has loaded last, until its first release of it; a hint */
 };
 #ifdef HPX_MODEL /* its threads are no threads of the system */
 #define hpx_self (*(struct hpx_thread *)model_thread_self())
@@ -188,6 +189,12 @@ struct hpx_counters {
 void hpx_counters_init(struct hpx_counters *c, hapax_env *env);
 void hpx_counters_fini(struct hpx_counters *c);
 void hpx_count_slow(struct hpx_counters *c, unsigned which, uint64_t n);
+/* In this thread's stripe, which is there. */
+static inline void hpx_count_in(hpx_u64 *stripe, unsigned which, uint64_t n)
+{
+	/* order: COUNTERS.SUM -> release; what was counted before it is counted, for sums that are compared */
+	hpx_store_release(&stripe[which], hpx_load_relaxed(&stripe[which]) + n);
+}
 static inline void hpx_count(struct hpx_counters *c, unsigned which, uint64_t n)
 {
 	/* order: COUNTERS.STRIPE relaxed; this thread made it, or got its place under a lock */
@@ -197,8 +204,7 @@ static inline void hpx_count(struct hpx_counters *c, unsigned which, uint64_t n)
 		hpx_count_slow(c, which, n);
 		return;
 	}
-	/* order: COUNTERS.SUM -> release; what was counted before it is counted, for sums that are compared */
-	hpx_store_release(&stripe[which], hpx_load_relaxed(&stripe[which]) + n);
+	hpx_count_in(stripe, which, n);
 }
 uint64_t hpx_counters_sum(const struct hpx_counters *c, unsigned which);
 void hpx_counters_forget(struct hpx_counters *c, unsigned which); /* from 0 again, by a process's only thread */
