@@ -4,16 +4,8 @@
  *
  *      OPEN --close--> CLOSED --destroy--> ENDING --no call left--> FINISHED --grace period--> memory
  *
- * `calls` counts the slow calls in progress and the caller's handle. Hits are not counted: they lie in read sections.
- * destroy() waits until only its own handle is left and then ends the cache; called from the cache's own user code it
- * gives the handle up, and the last call out ends it. FINISHED, set in `calls` by one compare-and-swap, decides who.
- *
- * As long as the cache is not ENDING calls are counted by their threads instead, in the counters CAME and WENT, which share
- * no line. A section sees the state and counts: CAME where it saw OPEN, WENT where it did not see ENDING, and `calls` is used
- * otherwise. So a grace period after ENDING was set the counters stand still, and those who read them see all of it. Then they
- * are folded: what they say is added to `calls`, and STRIPED is taken out of it. Before that no value of `calls` is that of
- * a cache with one call left, and none says that one may finish: each that came in is in one of the two, and may go by the other.
- * destroy() folds; called from the cache's own user code, where it is not to wait, the next call out does.
+ * destroy() waits until only its own call is left (calls.c) and then ends the cache; called from the cache's own user code it
+ * gives its handle up, and the last call out ends it.
  *
  * Guarantees: after destroy() has returned (but for that case) no library code runs for the cache, and the key functions
  * of its options are not called any more, a borrowed key's release excepted. Its objects stay valid: their class is
@@ -344,7 +336,7 @@ static void empty(hapax_cache *c)
 	} while (e);
 }
 
-static void empty_once(hapax_cache *c)
+void hpx_cache_empty(hapax_cache *c)
 {
 	if (!hpx_exchange_acq_rel(&c->emptied, 1)) /* order: CACHE.CALLS acq_rel; by whoever was alone in it */
 		empty(c);
@@ -372,8 +364,7 @@ static void left_over(void *e, uint64_t word, void *ctx)
 		hpx_entry_finish(c, e);
 }
 
-/* FINISHED has been set by this thread. */
-static void finish(hapax_cache *c)
+void hpx_cache_finish(hapax_cache *c)
 {
 	list_remove(c);
 	hpx_exclusive_fini(c);
@@ -386,119 +377,6 @@ static void finish(hapax_cache *c)
 		hpx_class_detach(c->class);
 	/* order: RECLAIM.RETIRE; deaths that found the cache through their class are in sections */
 	hpx_retire(c->env, &c->deferred, sizeof *c, cache_free);
-}
-
-/* In a section: nobody is in a cache that is ending. True: this thread comes in again, to empty it. */
-static bool comes_to_empty(hapax_cache *c)
-{
-	uint64_t none = 0;
-
-	/* order: CACHE.CALLS acq_rel; what every call did, before the end; one of those who find it so comes in */
-	return !hpx_load_relaxed(&c->emptied) && hpx_cas_acq_rel(&c->calls, &none, 1);
-}
-
-static bool last_out(hapax_cache *c, uint64_t calls)
-{
-	/* order: CACHE.CALLS acq_rel; what every call did happens before the end */
-	return hpx_cas_acq_rel(&c->calls, &calls, calls | HPX_CACHE_FINISHED);
-}
-
-/* In a section. */
-static int enter_closed(hapax_cache *c, enum hpx_cache_state limit)
-{
-	/* order: -> CACHE.CALLS acquire */
-	if (limit == HPX_CACHE_OPEN || hpx_add_acquire(&c->calls, 1) & HPX_CACHE_FINISHED)
-		return HAPAX_ECLOSED; /* if FINISHED: `calls` means nothing any more */
-	return 0;
-}
-
-int hpx_cache_enter(hapax_cache *c, enum hpx_cache_state limit)
-{
-	bool counted;
-	int rc = 0;
-
-	hpx_thread_ready();
-	hpx_read_lock();
-	counted = !hpx_cache_enter_quick(c);
-	if (HPX_UNLIKELY(counted))
-		rc = enter_closed(c, limit);
-	hpx_read_unlock();
-	if (HPX_UNLIKELY(counted) && !rc && hpx_cache_state(c) > limit) {
-		hpx_cache_leave(c);
-		rc = HAPAX_ECLOSED;
-	}
-	return rc;
-}
-
-void hpx_cache_leave(hapax_cache *c) { hpx_cache_leave_quick(c); }
-
-/* WENT first: what has gone has come before. */
-static uint64_t striped_calls(hapax_cache *c)
-{
-	uint64_t went = hpx_counters_sum(&c->counters, HPX_CACHE_WENT);
-
-	return hpx_counters_sum(&c->counters, HPX_CACHE_CAME) - went;
-}
-
-uint64_t hpx_cache_calls(hapax_cache *c)
-{
-	uint64_t calls = hpx_load_acquire(&c->calls); /* order: -> CACHE.CALLS acquire */
-
-	return calls & HPX_CACHE_STRIPED ? calls - HPX_CACHE_STRIPED + striped_calls(c) - 1 : calls - 1;
-}
-
-/* The state is ENDING, and a grace period has passed since: nobody counts in the stripes. This thread is in, or has the handle. Once. */
-static void fold(hapax_cache *c)
-{
-	/* order: CACHE.CALLS acq_rel; what the calls did that went by the counters */
-	hpx_add_acq_rel(&c->calls, striped_calls(c) - HPX_CACHE_STRIPED);
-}
-
-void hpx_cache_leave_ending(hapax_cache *c)
-{
-	bool mine = false, emptying = false;
-	uint64_t before;
-
-	hpx_read_unlock();
-	/* order: CACHE.CALLS acq_rel; one of those who leave, and all are in until then */
-	if (hpx_load_relaxed(&c->unfolded) && hpx_exchange_acq_rel(&c->unfolded, 0)) {
-		hpx_synchronize();
-		fold(c);
-	}
-	hpx_read_lock();
-	/* order: CACHE.CALLS -> release; what this call did */
-	before = hpx_sub_acq_rel(&c->calls, 1);
-	if (before == 1) {
-		emptying = comes_to_empty(c);
-		mine = !emptying && last_out(c, 0);
-	}
-	if (before == 2)
-		hpx_event_signal(&c->event, c->env);
-	hpx_read_unlock();
-	if (HPX_UNLIKELY(emptying)) {
-		empty_once(c);
-		hpx_cache_leave(c);
-	}
-	if (HPX_UNLIKELY(mine))
-		finish(c);
-}
-
-int hpx_cache_stay(struct hpx_stay *stay, hapax_cache *c, enum hpx_cache_state limit)
-{
-	int rc;
-
-	stay->saved_errno = errno;
-	rc = hpx_cache_enter(c, limit);
-	stay->cache = rc ? NULL : c;
-	return rc;
-}
-
-void hpx_cache_stay_end(struct hpx_stay *stay)
-{
-	if (!stay->cache)
-		return;
-	hpx_cache_leave(stay->cache);
-	errno = stay->saved_errno;
 }
 
 void hpx_cache_release(hapax_cache *c, struct hpx_object *o)
@@ -547,20 +425,6 @@ static bool inside(const hapax_cache *c)
 	return false;
 }
 
-/* Gives the handle up. */
-static void end_inside(hapax_cache *c, bool in)
-{
-	if (in) {
-		/* order: CACHE.CALLS -> release; the state, for who folds */
-		hpx_store_release(&c->unfolded, 1);
-		hpx_sub_acq_rel(&c->calls, 1); /* order: CACHE.CALLS -> release; what this call did */
-	} else {
-		hpx_synchronize();
-		fold(c);
-		hpx_cache_leave(c);
-	}
-}
-
 void hapax_cache_destroy(hapax_cache *cache)
 {
 	int saved = errno, cancel;
@@ -572,26 +436,26 @@ void hapax_cache_destroy(hapax_cache *cache)
 	raise_state(cache, HPX_CACHE_ENDING);
 	hpx_tokens_end(cache);
 	if (inside(cache) || hpx_self.notes) { /* owed by this thread, perhaps for this cache: it is run further down */
-		end_inside(cache, inside(cache));
+		hpx_cache_give_up(cache, inside(cache));
 		errno = saved;
 		return;
 	}
 	hpx_synchronize(); /* hits, and whoever was about to come in or to go */
-	fold(cache);
+	hpx_cache_fold(cache);
 	hpx_hot_settle();  /* nothing is promoted any more: deaths are here, counts in reports are exact */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel); /* half a destroy would be none */
 	do {
 		seen = hpx_event_value(&cache->event);
 		/* order: -> CACHE.CALLS acquire; ours is the last: what the others did */
 		if (hpx_load_acquire(&cache->calls) == 1) {
-			empty_once(cache);
-			if (last_out(cache, 1))
+			hpx_cache_empty(cache);
+			if (hpx_cache_last_out(cache, 1))
 				break;
 		}
 		hpx_event_wait(&cache->event, cache->env, seen, HAPAX_FOREVER);
 	} while (true);
 	pthread_setcancelstate(cancel, NULL);
-	finish(cache);
+	hpx_cache_finish(cache);
 	errno = saved;
 }
 

@@ -159,7 +159,7 @@ static inline void hpx_cache_frame_pop(struct hpx_frame *frame)
 /* cache.c: hapax_cache_create() for a client, whose options are not checked for their size. */
 int hpx_cache_create(hapax_cache **out, const hapax_cache_options *options, const struct hpx_client *client);
 
-/* cache.c: a slow call comes in: 0, or HAPAX_ECLOSED when the state is above `limit`. leave() for each that came in. */
+/* calls.c: a slow call comes in: 0, or HAPAX_ECLOSED when the state is above `limit`. leave() for each that came in. */
 int hpx_cache_enter(hapax_cache *c, enum hpx_cache_state limit);
 void hpx_cache_leave(hapax_cache *c);
 /* In a section, which it leaves: the same of a cache that is ending. */
@@ -185,6 +185,15 @@ static inline bool hpx_cache_enter_quick(hapax_cache *c)
 }
 /* Slow calls in progress: exact at rest. */
 uint64_t hpx_cache_calls(hapax_cache *c);
+/* The state is ENDING, and a grace period has passed since: nobody counts in the counters. This thread is in, or has the handle. Once. */
+void hpx_cache_fold(hapax_cache *c);
+/* True: this thread has set FINISHED, when `calls` were in: finish() follows. */
+bool hpx_cache_last_out(hapax_cache *c, uint64_t calls);
+/* ENDING: gives the handle up, in user code of a call that is `in` or elsewhere. */
+void hpx_cache_give_up(hapax_cache *c, bool in);
+/* cache.c: the last call takes everything out, once; and ends the cache. */
+void hpx_cache_empty(hapax_cache *c);
+void hpx_cache_finish(hapax_cache *c);
 
 /* A slow call's stay, and errno as the caller had it: ended by the cleanup handler, also when the thread vanishes. */
 struct hpx_stay {
