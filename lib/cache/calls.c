@@ -11,7 +11,9 @@
  * otherwise. So a grace period after ENDING was set the counters stand still, and those who read them see all of it. Then they
  * are folded: what they say is added to `calls`, and STRIPED is taken out of it. Before that no value of `calls` is that of
  * a cache with one call left, and none says that one may finish: each that came in is in one of the two, and may go by the other.
- * destroy() folds; called from the cache's own user code, where it is not to wait, the next call out does.
+ * destroy() folds; called from the cache's own user code, where it is not to wait, a call that leaves does: that which called
+ * it, or another before. A release inside a section of its thread's own may run a removal callback, which is a call: where no
+ * grace period can pass, that one only goes.
  */
 #include <errno.h>
 
@@ -89,7 +91,7 @@ void hpx_cache_leave_ending(hapax_cache *c)
 
 	hpx_read_unlock();
 	/* order: CACHE.CALLS acq_rel; one of those who leave, and all are in until then */
-	if (hpx_load_relaxed(&c->unfolded) && hpx_exchange_acq_rel(&c->unfolded, 0)) {
+	if (hpx_load_relaxed(&c->unfolded) && !hpx_in_section() && hpx_exchange_acq_rel(&c->unfolded, 0)) {
 		hpx_synchronize();
 		hpx_cache_fold(c);
 	}

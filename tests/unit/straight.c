@@ -8,6 +8,8 @@
  */
 #include "unit/cached.h"
 
+#include "cache/cache.h"
+
 /* A thread that gets `key` when it is warm. */
 struct caller {
 	pthread_t thread;
@@ -394,6 +396,47 @@ TEST(a_loader_ends_its_cache_while_others_are_in_it)
 		hapax_release(held);
 		test_env_end(env);
 	}
+}
+
+static int told; /* changed atomically */
+
+static int tell(const hapax_removal *removal, void *ctx)
+{
+	(void)removal;
+	(void)ctx;
+	__atomic_fetch_add(&told, 1, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+/* A release inside a section of the caller's, which runs a callback of a cache that ends: no grace period can pass there. */
+TEST(who_leaves_inside_a_section_does_not_fold)
+{
+	hapax_env *env = quiet_env(0);
+	struct plan ends = {PLAN_INIT, .stops = true, .destroys = true, .result = GO_ON};
+	struct source s = {.then = planned, .arg = &ends, .env = env};
+	hapax_cache_options o = {HAPAX_CACHE_OPTIONS_INIT, .env = env, .type = &item_type, .load = source_load, .arg = &s,
+				 .leak = report, .max_entries = 1, .policy = hapax_policy_lru(), .on_removal = tell};
+	struct caller a;
+	struct item *held;
+	int before;
+
+	CHECK_EQ(hapax_cache_create(&s.cache, &o), HAPAX_OK);
+	held = got(s.cache, "held");
+	hapax_release(got(s.cache, "another")); /* nobody but us holds `held` now */
+	call(&a, s.cache, "k");
+	test_event_wait(&ends.g.entered);
+	while (!hpx_load_relaxed(&s.cache->unfolded))
+		sched_yield();
+	before = __atomic_load_n(&told, __ATOMIC_SEQ_CST);
+	hpx_read_lock();
+	hapax_release(held);
+	hpx_read_unlock();
+	CHECK_EQ(__atomic_load_n(&told, __ATOMIC_SEQ_CST), before + 1);
+	CHECK_EQ(hpx_load_relaxed(&s.cache->unfolded), 1);
+	test_event_set(&ends.g.go);
+	called(&a);
+	hapax_release(a.out);
+	test_env_end(env);
 }
 
 /* ---- the first release of what was loaded ------------------------------------------------------------------------ */
