@@ -272,8 +272,10 @@ void bounded(table &t)
 		t.rates(name + ", 8 threads against 2", w, own(8), own(2), 0.9, 0);
 		for (unsigned threads : {2u, 8u}) {
 			const row *one = own(1), *many = own(threads);
-			t.figure(name + " hits, " + std::to_string(threads) + " threads against 1, points", w, one && many ? one : nullptr,
-				 one && many ? 100 * std::abs(many->hit_ratio - one->hit_ratio) : 0, 0.3, 0);
+			auto hits = [](const row *r) { return r->figures.at(hits_of_same_requests); };
+			bool both = one && many && one->figures.count(hits_of_same_requests) && many->figures.count(hits_of_same_requests);
+			t.figure(name + " hits, " + std::to_string(threads) + " threads against 1, points", w, both ? one : nullptr,
+				 both ? 100 * std::abs(hits(many) - hits(one)) : 0, 0.3, 0);
 		}
 	}
 }

@@ -63,6 +63,9 @@ struct latencies {
 	double p50 = 0, p99 = 0, p999 = 0, p9999 = 0, max = 0;
 };
 
+/* Among w10's figures of hapax: hits, 0 to 1, of requests that are the same for every number of threads. */
+inline const char *const hits_of_same_requests = "hit_ratio_same_requests";
+
 /* One round of one subject: the main figure, in the unit of its row, and what else the run says. */
 struct sample {
 	double value = 0;
