@@ -11,7 +11,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,71 +38,13 @@ static pthread_once_t default_once = PTHREAD_ONCE_INIT;
 #else
 #define MAPPED_FROM ((size_t)64 << 10)
 #endif
-#define SYSTEM_PAGE ((size_t)64 << 10) /* the largest any Linux has */
-
-static void *map_aligned(size_t size, size_t align)
-{
-	const int protection = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-	char *block, *aligned;
-	size_t before, after;
-
-	size = (size + SYSTEM_PAGE - 1) & ~(SYSTEM_PAGE - 1);
-	block = mmap(NULL, size, protection, flags, -1, 0);
-	if (block == MAP_FAILED)
-		return NULL;
-	if (!((uintptr_t)block & (align - 1))) /* as a rule: below an equal one that was */
-		return block;
-	munmap(block, size);
-	block = mmap(NULL, size + align, protection, flags, -1, 0);
-	if (block == MAP_FAILED)
-		return NULL;
-	aligned = (char *)(((uintptr_t)block + align - 1) & ~(uintptr_t)(align - 1));
-	before = (size_t)(aligned - block);
-	after = align - before;
-	if (before)
-		munmap(block, before);
-	if (after)
-		munmap(aligned + size, after);
-	return aligned;
-}
-
-/*
- * Pages of object pools come one after the other out of regions that one huge page can back: a hit on many objects is
- * then spared most of its misses in the TLB. They go back one by one; the kernel splits what it has to. The first few
- * come singly, for programs that need no more. Lock-free, so that a fork finds nothing held.
- */
-#define REGION ((size_t)2 << 20)
-#define SINGLE_PAGES 16
-static hpx_u64 region_next;  /* the next page of the region; a multiple of REGION: there is none left */
-static hpx_u32 pages_single;
-
-static void *region_page(size_t page)
-{
-	uint64_t next = hpx_load_relaxed(&region_next); /* order: ENV.REGION relaxed; an address, nothing is in it yet */
-	char *region;
-
-	if (hpx_load_relaxed(&pages_single) < SINGLE_PAGES && hpx_add_relaxed(&pages_single, 1) < SINGLE_PAGES)
-		return map_aligned(page, page);
-	while (next & (REGION - 1))
-		if (hpx_cas_relaxed(&region_next, &next, next + page)) /* order: ENV.REGION relaxed; who swaps it owns the page */
-			return (void *)(uintptr_t)next;
-	region = map_aligned(REGION, REGION);
-	if (!region)
-		return map_aligned(page, page);
-	(void)madvise(region, REGION, MADV_HUGEPAGE); /* a wish */
-	/* order: ENV.REGION relaxed; as above */
-	if (!hpx_cas_relaxed(&region_next, &next, (uint64_t)(uintptr_t)region + page))
-		munmap(region + page, REGION - page); /* somebody else's is there */
-	return region;
-}
-
 static void *default_alloc(size_t size, size_t align, void *ctx)
 {
 	(void)ctx;
 	if (size == align && size == MAPPED_FROM)
-		return region_page(size);
+		return hpx_region_page(size);
 	if (size >= MAPPED_FROM)
-		return size > SIZE_MAX / 4 ? NULL : map_aligned(size, align);
+		return size > SIZE_MAX / 4 ? NULL : hpx_map_aligned(size, align);
 	if (align <= _Alignof(max_align_t))
 		return malloc(size);
 	return aligned_alloc(align, (size + align - 1) & ~(align - 1));
@@ -113,7 +54,7 @@ static void default_free(void *block, size_t size, size_t align, void *ctx)
 {
 	(void)align, (void)ctx;
 	if (size >= MAPPED_FROM)
-		munmap(block, (size + SYSTEM_PAGE - 1) & ~(SYSTEM_PAGE - 1));
+		hpx_unmap(block, size);
 	else
 		free(block);
 }

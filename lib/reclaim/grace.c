@@ -16,6 +16,7 @@
  */
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -135,6 +136,13 @@ void hpx_gp_wake(hapax_env *env)
 	if (env && !hpx_gp_start())
 		return;
 	wake_sleeper();
+}
+
+void hpx_gp_wake_started(void)
+{
+	/* order: RECLAIM.START relaxed; one that starts just now looks before it sleeps */
+	if (hpx_load_relaxed(&started))
+		wake_sleeper();
 }
 
 void hpx_gp_hurry(void)
@@ -438,7 +446,7 @@ static void fall_asleep(bool tidy)
 	/* order: HOT.USED seq_cst; as RECLAIM.WAKE */
 	if (hpx_load_seq_cst(&hpx_ticking))
 		most = &ticks;
-	if (!hpx_gp_due())
+	if (!hpx_gp_due() && !hpx_region_due())
 		syscall(SYS_futex, &sleeping.v, FUTEX_WAIT_PRIVATE, 1, most, NULL, 0);
 	hpx_store_seq_cst(&sleeping, 0); /* order: RECLAIM.WAKE seq_cst; awake whatever the reason */
 }
@@ -457,6 +465,21 @@ static void tick_when_due(uint64_t *last)
 	hpx_tick();
 }
 
+/*
+ * A thread begins with the cores of the one that starts it, which may have been given one to itself, and here is whoever
+ * happened to retire first. This one may go where the process may: where its first thread may.
+ */
+void hpx_thread_roam(void)
+{
+	int saved = errno;
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	if (sched_getaffinity(getpid(), sizeof(set), &set) == 0)
+		(void)sched_setaffinity(0, sizeof(set), &set);
+	errno = saved;
+}
+
 static void *reclaimer(void *arg)
 {
 	uint64_t ticked = 0;
@@ -464,10 +487,12 @@ static void *reclaimer(void *arg)
 
 	(void)arg;
 	pthread_setname_np(pthread_self(), "hapax-reclaim");
+	hpx_thread_roam();
 	hpx_thread_ready();
 	hpx_state.reclaimer = true;
 	for (;;) {
 		tick_when_due(&ticked);
+		hpx_region_prepare();
 		if (hpx_gp_due()) {
 			hpx_gp_run();
 			hpx_gp_work(HPX_WORK_SOME);
@@ -483,7 +508,7 @@ static void *reclaimer(void *arg)
 			continue;
 		}
 		fall_asleep(tidy);
-		if (!tidy && !hpx_gp_due()) {
+		if (!tidy && !hpx_gp_due() && !hpx_region_due()) {
 			hpx_gp_work(HPX_WORK_ALL);
 			tidy = true;
 		}

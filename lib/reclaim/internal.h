@@ -162,6 +162,17 @@ bool hpx_env_sweep(void);
 void hpx_env_set_threshold(hapax_env *env);
 bool hpx_env_exists(hapax_env *env);
 
+/* ---- region.c: memory from the system ---- */
+
+/* Zero, not touched; a multiple of 64 KiB is taken. `align` is a power of two. */
+void *hpx_map_aligned(size_t size, size_t align);
+void hpx_unmap(void *block, size_t size);
+/* A page of an object pool, aligned to its size. */
+void *hpx_region_page(size_t page);
+/* The reclaimer's: a region has been asked for; has it ready. */
+bool hpx_region_due(void);
+void hpx_region_prepare(void);
+
 /* ---- threads ---- */
 
 struct hpx_thread_state {
@@ -206,6 +217,7 @@ extern hpx_u64 hpx_gp_started, hpx_gp_done;
 uint64_t hpx_gp_stamp(void);
 void hpx_gp_orphan(hapax_env *env, struct hpx_chain *chain);
 bool hpx_gp_start(void);
+void hpx_gp_wake_started(void); /* the reclaimer, if there is one; after what it is to see was stored, seq_cst */
 bool hpx_gp_due(void);
 void hpx_gp_run(void);
 void hpx_gp_hurry(void);

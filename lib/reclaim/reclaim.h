@@ -61,6 +61,7 @@ bool hpx_thread_noticed(void);
 extern void (*hpx_thread_leaving)(void);
 /* Starts a detached thread with all signals blocked; false: it could not be had. */
 bool hpx_thread_start(void *(*run)(void *));
+void hpx_thread_roam(void); /* such a thread's: may run on whatever core the process's first thread may */
 
 /* This thread's share of `env`, or NULL when there is none to be had. The inline part is one compare. */
 struct hpx_local *hpx_local_slow(hapax_env *env);
