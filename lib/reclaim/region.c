@@ -6,9 +6,9 @@
  * then spared most of its misses in the TLB. They go back one by one; the kernel splits what it has to. The first few
  * come singly, for programs that need no more. Lock-free, so that a fork finds nothing held.
  *
- * The first touch of a region has it cleared: hundreds of microseconds. So when one is nearly used up the reclaimer, if there
- * is one, maps the next and touches it; whoever needs a page before that is done maps a region as where nothing is ready.
- * A child that was forked meanwhile has the address, and its own reclaimer touches it once more, before anybody uses it.
+ * The first touch of a region has it cleared: hundreds of microseconds. So when half of one is used up the reclaimer, if there is
+ * one, maps the next and touches it. Who needs it before that is done takes it nevertheless, and its touch comes to an end beside
+ * the use, of which it changes nothing: to map another one would be to wait for what the touch holds up in the kernel.
  */
 #include <sys/mman.h>
 
@@ -49,11 +49,11 @@ void *hpx_map_aligned(size_t size, size_t align)
 void hpx_unmap(void *block, size_t size) { munmap(block, (size + SYSTEM_PAGE - 1) & ~(SYSTEM_PAGE - 1)); }
 
 #define REGION ((size_t)2 << 20)
-#define NEARLY (REGION / 4) /* left when the next one is asked for */
+#define HALF (REGION / 2) /* is left when the next one is asked for */
 #define SINGLE_PAGES 16
 static hpx_u64 next_page; /* of the region; a multiple of REGION: there is none left */
 static hpx_u64 ready;     /* a region that nobody has used, or 0 */
-static hpx_u64 coming;    /* the reclaimer's: one that it has mapped and not touched yet, or 0 */
+static hpx_u64 coming;    /* one that the reclaimer is at touching, or 0 */
 static hpx_u32 wanted;
 static hpx_u32 pages_single;
 
@@ -102,11 +102,14 @@ void *hpx_region_page(size_t page)
 		next = hpx_load_relaxed(&next_page); /* order: ENV.REGION relaxed; an address, nothing is in it yet */
 		while (next & (REGION - 1))
 			if (hpx_cas_relaxed(&next_page, &next, next + page)) { /* order: ENV.REGION relaxed; who swaps it owns the page */
-				if (REGION - (next & (REGION - 1)) <= NEARLY)
+				if (REGION - (next & (REGION - 1)) <= HALF)
 					ask();
 				return (void *)(uintptr_t)next;
 			}
-		region = (void *)(uintptr_t)hpx_exchange_acquire(&ready, 0); /* order: ENV.REGION relaxed; taken once */
+		/* order: ENV.REGION relaxed; taken once */
+		region = (void *)(uintptr_t)hpx_exchange_acquire(&ready, 0);
+		if (!region)
+			region = (void *)(uintptr_t)hpx_exchange_acquire(&coming, 0);
 		if (!region)
 			region = map_region();
 		if (!region)
@@ -130,13 +133,13 @@ void hpx_region_prepare(void)
 
 	if (HPX_LIKELY(!hpx_load_relaxed(&wanted))) /* order: ENV.REGION relaxed; a hint */
 		return;
-	/* order: ENV.REGION relaxed; addresses, of the one thread that prepares, or left by its like before a fork */
-	region = (void *)(uintptr_t)hpx_load_relaxed(&coming);
-	if (!hpx_load_relaxed(&ready) && (region || (region = map_region()))) {
+	/* order: ENV.REGION relaxed; addresses, nothing is in it. One may be there that was left by a fork. */
+	if (!hpx_load_relaxed(&ready) && !hpx_load_relaxed(&coming) && (region = map_region())) {
 		hpx_store_relaxed(&coming, (uint64_t)(uintptr_t)region);
 		(void)madvise(region, REGION, MADV_POPULATE_WRITE); /* a wish, where the kernel knows it */
-		hpx_store_relaxed(&coming, 0);
-		give_back(region);
+		region = (void *)(uintptr_t)hpx_exchange_acquire(&coming, 0); /* order: ENV.REGION relaxed; taken once */
+		if (region)
+			give_back(region);
 	}
 	hpx_store_relaxed(&wanted, 0);
 	errno = saved;

@@ -105,7 +105,7 @@ void hpx_tail_raise(struct hpx_table *t, struct hpx_array *a, const struct hpx_t
 		hpx_consider_growth(t, a);
 }
 
-bool hpx_claim_slot(struct hpx_claim *claim, const struct hpx_tail *p, void *e, uint64_t h)
+bool hpx_claim_slot(struct hpx_claim *claim, const struct hpx_tail *p, void *e)
 {
 	if (claim->slot && claim->line == p->line && claim->entry == e)
 		return true;
@@ -117,8 +117,8 @@ bool hpx_claim_slot(struct hpx_claim *claim, const struct hpx_tail *p, void *e, 
 			continue;
 		/* order: TABLE.CLAIM -> acq_rel; the entry's fields before its reachability */
 		if (HPX_BROKEN(RELAXED_PUBLISH)
-			    ? !hpx_cas_relaxed(&p->line->slot[j], &empty, (uint64_t)(uintptr_t)e | hpx_slot_low(h, p->d))
-			    : !hpx_cas_acq_rel(&p->line->slot[j], &empty, (uint64_t)(uintptr_t)e | hpx_slot_low(h, p->d)))
+			    ? !hpx_cas_relaxed(&p->line->slot[j], &empty, (uint64_t)(uintptr_t)e | hpx_slot_low(p->d))
+			    : !hpx_cas_acq_rel(&p->line->slot[j], &empty, (uint64_t)(uintptr_t)e | hpx_slot_low(p->d)))
 			continue;
 		*claim = (struct hpx_claim){.slot = &p->line->slot[j], .line = p->line, .entry = e, .lane = j};
 		return true;
@@ -231,7 +231,7 @@ static bool seek_home(struct hpx_table *t, struct hpx_line *home, uint64_t hc, u
 			void *e = hpx_slot_entry(s);
 			int decision;
 
-			if ((s & HPX_SLOT_LOW) != hpx_slot_low(h, k))
+			if ((s & HPX_SLOT_LOW) != hpx_slot_low(k))
 				continue;
 			w = hpx_load_acquire(hpx_word(e)); /* order: -> FLIGHT.COMMIT acquire */
 			if ((w ^ want) & HPX_W_HASH_MASK)
@@ -339,7 +339,7 @@ rescan:
 				uint64_t s = hpx_load_acquire(&line->slot[j]); /* order: -> TABLE.CLAIM acquire */
 				void *x = hpx_slot_entry(s);
 
-				if ((s & HPX_SLOT_LOW) != hpx_slot_low(h, k))
+				if ((s & HPX_SLOT_LOW) != hpx_slot_low(k))
 					continue;
 				/* order: TABLE.CLAIM relaxed; after the slot. A chain, published or not: e is in one at most */
 				if (k && x != e && hpx_word_is_chain(hpx_load_relaxed(hpx_word(x)))) {

@@ -37,7 +37,7 @@ struct hpx_claim {
 	void *entry;
 	unsigned lane;
 };
-bool hpx_claim_slot(struct hpx_claim *claim, const struct hpx_tail *p, void *e, uint64_t h);
+bool hpx_claim_slot(struct hpx_claim *claim, const struct hpx_tail *p, void *e);
 void hpx_claim_drop(struct hpx_claim *claim);
 
 /* ---- chain.c: all entries of one hash, beyond the first few ---- */
@@ -83,7 +83,7 @@ bool hpx_move_home(struct hpx_table *t, struct hpx_array *a, size_t i);
 /* Moves `n` homes of the root array: true when it has been replaced by the next one. */
 bool hpx_move_some(struct hpx_table *t, struct hpx_array *a, unsigned n);
 size_t hpx_array_bytes(const struct hpx_array *a); /* of its lines */
-/* It has many more raises than those that made it look for another array. */
+/* It has clearly more raises than those that made it look for another array. */
 bool hpx_array_late(struct hpx_array *a);
 /* Outside sections. There was no memory for an array: when to ask again. */
 void hpx_array_missing(struct hpx_table *t);

@@ -7,7 +7,7 @@
  * one piece, on the thread whose put found that it is time to grow.
  *
  * So arrays from PREPARE_FROM bytes are allocated, and their pages touched in slices, by whoever runs what grace periods
- * allow: the reclaimer as a rule. The table goes on with the array it has, which has room for several times as many raises
+ * allow: the reclaimer as a rule. The table goes on with the array it has, which has room for half as many raises again
  * as have made it look for another one; whoever raises beyond that makes an array at once, as where there is no reclaimer.
  *
  *      growing:  0 --put finds it due--> 1 --all pages there, array appended; or no memory; or the table ended--> 0

@@ -4,18 +4,18 @@
  *
  * A line is 64 bytes: a control word and 7 slots.
  *
- *      byte 0:    version (3) | D (3) | X | FROZEN
+ *      byte 0:    version (2) | D (4) | X | FROZEN
  *      byte j+1:  version (2) | tag of slot j (6); tag 0: nothing is published there
  *
  * FROZEN: the word changes no more, but for X. X: RAISING while open, DONE once frozen. D: how many lines past its home
- * an entry of this home may be, 0 to 6. Seventeen version bits: every publication counts them up.
+ * an entry of this home may be, 0 to 14. Sixteen version bits: every publication counts them up.
  *
- *      slot:      entry pointer (16-byte aligned) | one more hash bit | distance of this line from the entry's home, plus 1 (3)
+ *      slot:      entry pointer (16-byte aligned) | distance of this line from the entry's home, plus 1 (4)
  *
  * A slot changes only while its tag is 0; a tag changes only by compare-and-swap on the whole word.
  *
- * Limit: 2^17 publications in one line within one read section bring a word back to an old value. Each of them leaves
- * an entry that cannot be freed before that section ends: the bound on garbage must stay below 2^17 entries.
+ * Limit: 2^16 publications in one line within one read section bring a word back to an old value. Each of them leaves
+ * an entry that cannot be freed before that section ends: the bound on garbage must stay below 2^16 entries.
  */
 #ifndef HPX_TABLE_LINE_H
 #define HPX_TABLE_LINE_H
@@ -23,16 +23,16 @@
 #include "table/table.h"
 
 #define HPX_SLOTS 7u
-#define HPX_REACH 6u /* the most D can say */
+#define HPX_REACH 14u /* the most D can say */
 
 #define HPX_CTL_FROZEN UINT64_C(1)
 #define HPX_CTL_X UINT64_C(2)
 #define HPX_CTL_DONE (HPX_CTL_FROZEN | HPX_CTL_X)
 #define HPX_CTL_D1 UINT64_C(4)
-#define HPX_CTL_D UINT64_C(0x1c)
+#define HPX_CTL_D UINT64_C(0x3c)
 #define HPX_CTL_STATE (HPX_CTL_FROZEN | HPX_CTL_X | HPX_CTL_D)
-#define HPX_CTL_VERSION UINT64_C(0xC0C0C0C0C0C0C0E0)
-#define HPX_CTL_VERSION1 UINT64_C(0x20)
+#define HPX_CTL_VERSION UINT64_C(0xC0C0C0C0C0C0C0C0)
+#define HPX_CTL_VERSION1 UINT64_C(0x40)
 #define HPX_CTL_TAGS UINT64_C(0x3f3f3f3f3f3f3f00)
 #define HPX_CTL_ONES UINT64_C(0x0101010101010100)
 #define HPX_CTL_HITS UINT64_C(0x4040404040404000)
@@ -104,8 +104,8 @@ static inline bool hpx_ctl_done(uint64_t c) { return (c & HPX_CTL_DONE) == HPX_C
 static inline bool hpx_ctl_far(uint64_t c) { return (c & (HPX_CTL_D | HPX_CTL_FROZEN)) != 0; }
 static inline uint64_t hpx_tag(uint64_t h) { return (h & 63) + ((h & 63) < 1); }
 /* Never 0, so that no empty slot looks like one of any entry's. */
-static inline uint64_t hpx_slot_low(uint64_t h, unsigned k) { return (h >> 3 & 8) | (k + 1); }
-static inline unsigned hpx_slot_distance(uint64_t s) { return (unsigned)(s & 7) - 1; }
+static inline uint64_t hpx_slot_low(unsigned k) { return k + 1; }
+static inline unsigned hpx_slot_distance(uint64_t s) { return (unsigned)(s & HPX_SLOT_LOW) - 1; }
 static inline void *hpx_slot_entry(uint64_t s) { return (void *)(uintptr_t)(s & ~HPX_SLOT_LOW); }
 static inline uint64_t hpx_ctl_lane(unsigned j, uint64_t tag) { return tag << (8 * (j + 1)); }
 static inline unsigned hpx_lane(uint64_t hits) { return ((unsigned)__builtin_ctzll(hits) >> 3) - 1; }

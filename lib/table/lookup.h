@@ -41,7 +41,7 @@ static inline __attribute__((always_inline)) void *hpx_table_find(struct hpx_tab
 {
 	/* order: -> TABLE.ROOT acquire; the array's contents */
 	struct hpx_line *line = hpx_home(hpx_load_acquire(&t->root), h);
-	const uint64_t expected = hpx_word_make(h, key->size, 0), low = hpx_slot_low(h, 0);
+	const uint64_t expected = hpx_word_make(h, key->size, 0), low = hpx_slot_low(0);
 	/* order: -> TABLE.PUBLISH acquire */
 	const uint64_t c = hpx_load_acquire(&line->ctl);
 	uint64_t hits = hpx_ctl_match(c, hpx_tag(h) * HPX_CTL_ONES);
@@ -94,7 +94,7 @@ static inline __attribute__((always_inline)) void *hpx_table_find8(struct hpx_ta
 	if (HPX_UNLIKELY(c & HPX_CTL_FROZEN))
 		return NULL;
 	/* order: -> TABLE.CLAIM, TABLE.LEAVE acquire; as above */
-	s = hpx_load_acquire(hpx_slot_at(line, hits)) ^ hpx_slot_low(h, 0);
+	s = hpx_load_acquire(hpx_slot_at(line, hits)) ^ hpx_slot_low(0);
 	e = (void *)(uintptr_t)s;
 	if (HPX_UNLIKELY(s & HPX_SLOT_LOW))
 		return NULL;
@@ -117,7 +117,7 @@ static inline void hpx_table_fetch_entry(struct hpx_table *t, uint64_t h)
 {
 	struct hpx_line *line = hpx_home(hpx_load_acquire(&t->root), h); /* order: -> TABLE.ROOT acquire */
 	/* order: TABLE.PUBLISH relaxed; addresses to prefetch */
-	uint64_t hits = hpx_ctl_match(hpx_load_relaxed(&line->ctl), hpx_tag(h) * HPX_CTL_ONES), low = hpx_slot_low(h, 0);
+	uint64_t hits = hpx_ctl_match(hpx_load_relaxed(&line->ctl), hpx_tag(h) * HPX_CTL_ONES), low = hpx_slot_low(0);
 
 	for (; hits; hits &= hits - 1) {
 		uint64_t s = hpx_load_relaxed(hpx_slot_at(line, hits)) ^ low; /* order: TABLE.PUBLISH relaxed; as above */

@@ -183,7 +183,7 @@ static enum step search_line(struct put *p, unsigned k)
 		bool is_chain;
 		enum step step;
 
-		if ((s & HPX_SLOT_LOW) != hpx_slot_low(p->h, k))
+		if ((s & HPX_SLOT_LOW) != hpx_slot_low(k))
 			continue;
 		w = hpx_load_acquire(hpx_word(e)); /* order: -> FLIGHT.COMMIT acquire */
 		if ((w ^ p->want) & HPX_W_HASH_MASK)
@@ -365,7 +365,7 @@ static enum step attempt(struct put *p, struct hpx_array *a)
 			return STEP_CHAIN;
 		e = &p->spare_chain->first;
 	}
-	if (!hpx_claim_slot(&p->claim, &p->tail, e, p->h)) {
+	if (!hpx_claim_slot(&p->claim, &p->tail, e)) {
 		if (p->tail.d == HPX_REACH) /* order: -> TABLE.NEXT acquire; if there is room further on, the home moves there */
 			return hpx_load_acquire(&a->next) ? STEP_FROZEN : STEP_ROOM;
 		hpx_tail_raise(p->t, a, &p->tail);

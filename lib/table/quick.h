@@ -65,7 +65,7 @@ static inline bool hpx_table_put_quick(struct hpx_table *t, uint64_t h, void *e,
 		empty = 0;
 		/* order: TABLE.CLAIM -> acq_rel; the entry's fields before its reachability */
 		if (hpx_load_relaxed(&line->slot[j]) == 0 &&
-		    hpx_cas_acq_rel(&line->slot[j], &empty, (uint64_t)(uintptr_t)e | hpx_slot_low(h, 0)))
+		    hpx_cas_acq_rel(&line->slot[j], &empty, (uint64_t)(uintptr_t)e | hpx_slot_low(0)))
 			break;
 	}
 	if (!lanes)
@@ -82,7 +82,7 @@ static inline bool hpx_table_unlink_quick(struct hpx_table *t, uint64_t h, void 
 {
 	/* order: -> TABLE.ROOT acquire; the array's contents */
 	struct hpx_line *line = hpx_home(hpx_load_acquire(&t->root), h);
-	const uint64_t wanted = (uint64_t)(uintptr_t)e | hpx_slot_low(h, 0);
+	const uint64_t wanted = (uint64_t)(uintptr_t)e | hpx_slot_low(0);
 	uint64_t c = hpx_load_acquire(&line->ctl), hits; /* order: -> TABLE.PUBLISH acquire */
 	unsigned j;
 

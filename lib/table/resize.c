@@ -7,7 +7,7 @@
  * cursor verifies homes and redoes what stopped movers left. The root advances when all are DONE. Arrays may follow one
  * another before the first move is over: growth never waits for a move.
  *
- * Raises of D are counted, not operations: at homes/6 beyond those that the last move left, a sample of lines says whether
+ * Raises of D are counted, not operations: at homes/10 beyond those that the last move left, a sample of lines says whether
  * the array is full (grow) or worn by churn (same size again). One put in 1024 samples for shrinking.
  *
  * Limit. A copy needs a slot in the reach of the entry's home in the next array. That it finds none, with entries spread by
@@ -24,6 +24,8 @@
 enum {
 	VERIFY_STEP = 32,      /* homes per put */
 	SAMPLE = 128,          /* lines */
+	RAISES = 10,           /* a raise for as many homes: at 4.3 entries per line, well before any home has no line left */
+	RAISES_LATE = 16,      /* and for as many again */
 	LOAD_GROW = 3 * 16,    /* entries per line, times 16: at or above it a worn array is a full one */
 	LOAD_SHRINK = 12,      /* below it, half is enough */
 	LOAD_HALVE_MAX = 40,   /* above it, a forced halving would overflow */
@@ -53,7 +55,7 @@ struct hpx_array *hpx_array_new(hapax_env *env, unsigned bits)
 	a->env = env;
 	a->homes = homes;
 	a->shift = 64 - bits;
-	hpx_init(&a->limit, homes / 6 + 2);
+	hpx_init(&a->limit, homes / RAISES + 2);
 	return a;
 }
 
@@ -119,7 +121,7 @@ static bool shadowed(struct hpx_table *t, struct hpx_line *home, unsigned d, uns
 			void *x = hpx_slot_entry(s);
 			uint64_t wx;
 
-			if ((s & HPX_SLOT_LOW) != hpx_slot_low(h, n))
+			if ((s & HPX_SLOT_LOW) != hpx_slot_low(n))
 				continue;
 			wx = hpx_load_acquire(hpx_word(x)); /* order: -> FLIGHT.COMMIT acquire */
 			if ((wx ^ w) >> HPX_W_SIZE_SHIFT || wx & HPX_W_GONE || hpx_word_pending(wx))
@@ -145,7 +147,7 @@ static int find_copy(const struct hpx_tail *p, uint64_t h, const void *e)
 			return -1;
 		for (uint64_t hits = hpx_ctl_match(c, hpx_tag(h) * HPX_CTL_ONES); hits; hits &= hits - 1) {
 			/* order: -> TABLE.CLAIM acquire */
-			if (hpx_load_acquire(&line->slot[hpx_lane(hits)]) != ((uint64_t)(uintptr_t)e | hpx_slot_low(h, k)))
+			if (hpx_load_acquire(&line->slot[hpx_lane(hits)]) != ((uint64_t)(uintptr_t)e | hpx_slot_low(k)))
 				continue;
 			/* Or only reserved? order: -> TABLE.PUBLISH acquire, after the slot */
 			return hpx_load_acquire(&line->ctl) == c ? 1 : -1;
@@ -206,7 +208,7 @@ static enum copied copy(struct hpx_table *t, struct hpx_array *a, void *e, uint6
 			hpx_claim_drop(&claim);
 			return COPY_DONE;
 		}
-		if (!hpx_claim_slot(&claim, &p, e, h)) {
+		if (!hpx_claim_slot(&claim, &p, e)) {
 			if (p.d < HPX_REACH) {
 				hpx_tail_raise(t, a, &p);
 				continue;
@@ -318,7 +320,7 @@ bool hpx_move_some(struct hpx_table *t, struct hpx_array *a, unsigned n)
 	next = hpx_load_acquire(&a->next); /* order: -> TABLE.NEXT acquire */
 	if (hpx_cas_acq_rel(&t->root, &old, next)) { /* order: TABLE.ROOT -> acq_rel; everything is in `next` */
 		/* Overflows that a fresh move leaves are the hash's, not wear. order: relaxed; a threshold */
-		hpx_store_relaxed(&next->limit, hpx_load_relaxed(&next->raises) + next->homes / 6 + 2);
+		hpx_store_relaxed(&next->limit, hpx_load_relaxed(&next->raises) + next->homes / RAISES + 2);
 		hpx_retire(t->env, &a->deferred, garbage_bytes(a), free_retired);
 	}
 	return true;
@@ -349,7 +351,7 @@ void hpx_array_missing(struct hpx_table *t)
 bool hpx_array_late(struct hpx_array *a)
 {
 	/* order: relaxed; thresholds */
-	return hpx_load_relaxed(&a->raises) > hpx_load_relaxed(&a->limit) + a->homes / 2;
+	return hpx_load_relaxed(&a->raises) > hpx_load_relaxed(&a->limit) + a->homes / RAISES_LATE;
 }
 
 /* `room` false: after the root only, of any neighbouring size; else after the last, of exactly twice its size. */

@@ -46,7 +46,7 @@ static void misplaced(struct crowd *f, struct hpx_record *r, size_t line, unsign
 	struct place p = place_at(f, line, 6);
 
 	CHECK_EQ(p.slot, 0);
-	set(&p, (uint64_t)(uintptr_t)r | hpx_slot_low(hash, k), hpx_tag(hash));
+	set(&p, (uint64_t)(uintptr_t)r | hpx_slot_low(k), hpx_tag(hash));
 	told(f, what);
 	restore(&p);
 	crowd_check(f, 1);
@@ -75,8 +75,6 @@ TEST(places)
 	p = place_at(&f, 5, 0);
 	CHECK_PTR(hpx_slot_entry(p.slot), r);
 	set(&p, p.slot, hpx_tag(hash) ^ 2);
-	told(&f, "line 5 slot 0: wrong tag");
-	set(&p, p.slot ^ 8, hpx_tag(hash));
 	told(&f, "line 5 slot 0: wrong tag");
 	restore(&p);
 	crowd_end(&f);
@@ -132,7 +130,7 @@ TEST(chains)
 	/* a chain where a fast lookup ends */
 	p = place_at(&f, 3, 0);
 	chain = hpx_chain_new(f.t, UINT64_C(3) << 61);
-	set(&p, (uint64_t)(uintptr_t)&chain->first | hpx_slot_low(UINT64_C(3) << 61, 0), hpx_tag(UINT64_C(3) << 61));
+	set(&p, (uint64_t)(uintptr_t)&chain->first | hpx_slot_low(0), hpx_tag(UINT64_C(3) << 61));
 	told(&f, "a chain in its home line");
 	restore(&p);
 	hpx_chain_discard(f.t, chain);

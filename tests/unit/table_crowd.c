@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Places that are full: more entries than a home's seven lines have slots, with memory for more lines and without. */
+/* Places that are full: more entries than a home's lines have slots, with memory for more lines and without. */
 #include "unit/crowd.h"
 
-enum { FULL = 7 * HPX_SLOTS };
+enum { FULL = (HPX_REACH + 1) * HPX_SLOTS };
 
-/* The homes of tables with 8 lines. Numbers separate where a table has 512 lines and more. */
+/* The homes of tables with 8 lines. Numbers separate where a table has 256 lines and more. */
 static uint64_t in_home(uint64_t home, unsigned i) { return home << 61 | (uint64_t)i << 50; }
 
 static void find_all(struct crowd *f, unsigned n)
@@ -41,7 +41,7 @@ TEST(a_full_place_without_memory_for_another)
 	/* there is memory again */
 	CHECK_EQ(crowd_put(&f, FULL, in_home(7, FULL)), HPX_PUT_DONE);
 	CHECK(hpx_table_resize(f.t, 0));
-	CHECK(hpx_table_lines(f.t) >= 512);
+	CHECK(hpx_table_lines(f.t) >= 256);
 	find_all(&f, FULL + 1);
 	crowd_check(&f, FULL + 1);
 	crowd_end(&f);
@@ -126,9 +126,10 @@ TEST(one_hash_without_memory_for_a_chain)
 
 /* ---- halved ------------------------------------------------------------------------------------------------------ */
 
-enum { EACH = 26 };
+enum { EACH = 54 };
+_Static_assert(2 * EACH > FULL && 2 * EACH <= FULL + HPX_SLOTS, "two neighbours have one line more than one home");
 
-/* Homes 2 and 3 of 256, of 8 lines, become home 1 of 128, of 7, which has not room for both. */
+/* Homes 2 and 3 of 256, of 16 lines, become home 1 of 128, of 15, which has not room for both. */
 static uint64_t of_home(unsigned home, unsigned i) { return (uint64_t)home << 56 | (uint64_t)i << 50; }
 static uint64_t number(unsigned home, unsigned i) { return home * 1000u + i; }
 
@@ -313,7 +314,7 @@ static struct hpx_record *publish_newer(struct crowd *f, uint64_t key, uint64_t 
 	CHECK(k > 0);
 	while (c & hpx_ctl_lane(j, 63))
 		CHECK(++j < HPX_SLOTS);
-	hpx_store_relaxed(&line->slot[j], (uint64_t)(uintptr_t)r | hpx_slot_low(hash, k));
+	hpx_store_relaxed(&line->slot[j], (uint64_t)(uintptr_t)r | hpx_slot_low(k));
 	hpx_store_relaxed(&line->ctl, hpx_ctl_bump(c | hpx_ctl_lane(j, hpx_tag(hash))));
 	return r;
 }
