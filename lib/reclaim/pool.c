@@ -30,7 +30,7 @@
 #ifdef HPX_STRICT
 #define REFILL_BLOCKS 1 /* what has been freed is used again at the next chance */
 #else
-#define REFILL_BLOCKS 64
+#define REFILL_BLOCKS 16
 #endif
 
 struct hpx_page {

@@ -293,7 +293,7 @@ struct hpx_object *hpx_table_lookup(struct hpx_table *t, uint64_t h, const hapax
 
 	*entry = hpx_table_seek(t, h, key, true, &object);
 	/* A table that is only read would stay between two arrays for ever, and every lookup a slow one. */
-	if (HPX_UNLIKELY(hpx_load_acquire(&a->next) != NULL)) /* order: -> TABLE.NEXT acquire */
+	if (HPX_UNLIKELY(hpx_load_acquire(&a->next) != NULL) && hpx_moves_shared(t)) /* order: -> TABLE.NEXT acquire */
 		hpx_move_some(t, a, 1);
 	return object;
 }

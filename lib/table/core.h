@@ -88,7 +88,7 @@ bool hpx_array_late(struct hpx_array *a);
 /* Outside sections. There was no memory for an array: when to ask again. */
 void hpx_array_missing(struct hpx_table *t);
 /* Outside sections. As below; the array goes if it is of no use any more. */
-void hpx_array_append_this(struct hpx_table *t, struct hpx_array *fresh);
+bool hpx_array_append_this(struct hpx_table *t, struct hpx_array *fresh);
 /* Outside sections. Appends an array with `bits`, if that is still a sensible size. False: no memory. */
 bool hpx_array_append(struct hpx_table *t, unsigned bits);
 /* Outside sections. One twice the size of the last. False: no memory, or no hope. */
@@ -100,10 +100,22 @@ void hpx_consider_shrinking(struct hpx_table *t, struct hpx_array *a, size_t whe
 void hpx_want(struct hpx_table *t, uint32_t bits);
 unsigned hpx_array_load16(struct hpx_array *a, size_t from);
 
-/* ---- grow.c: large arrays, made by housekeeping ---- */
+/* ---- grow.c: large arrays, made and moved into by housekeeping ---- */
+
+enum { HPX_GROW_NOT, HPX_GROW_PREPARING, HPX_GROW_MOVING };
+
+/* Whether puts and lookups move homes that are not in their way. */
+static inline bool hpx_moves_shared(struct hpx_table *t)
+{
+	/* order: TABLE.GROW relaxed; hints */
+	return hpx_load_relaxed(&t->growing) != HPX_GROW_MOVING || hpx_load_relaxed(&t->help);
+}
+
 
 /* Outside sections. True: an array is being made, or will be, where it holds up nobody. */
 bool hpx_grow_later(struct hpx_table *t, unsigned bits);
+/* By one put in 1024 while homes are moving: does housekeeping keep pace? */
+void hpx_grow_pace(struct hpx_table *t, struct hpx_array *root);
 #ifdef HPX_TESTING
 extern size_t hpx_prepare_from; /* bytes of the smallest of them */
 #endif

@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * table/grow.c - large arrays, made by housekeeping.
+ * table/grow.c - large arrays: made, and moved into, by housekeeping.
  *
  * PROBLEM. The first touch of a page of a new array costs the thread that moves entries into it: 2 microseconds for a small
  * page, hundreds for a huge one, which has to be cleared. And an allocator that is not ours has the whole array cleared in
- * one piece, on the thread whose put found that it is time to grow.
+ * one piece, on the thread whose put found that it is time to grow. The moves are as much work as the puts that share it.
  *
- * So arrays from PREPARE_FROM bytes are allocated, and their pages touched in slices, by whoever runs what grace periods
- * allow: the reclaimer as a rule. The table goes on with the array it has, which has room for half as many raises again
- * as have made it look for another one; whoever raises beyond that makes an array at once, as where there is no reclaimer.
+ * So arrays from PREPARE_FROM bytes are allocated by whoever runs what grace periods allow: the reclaimer as a rule. It
+ * touches the first few slices, appends the array, and then moves homes into what has been touched, as far as that goes, and touches
+ * the next slice. The table goes on with the array it has, which has room for half as many raises again as have made
+ * it look for another one; whoever raises beyond that makes an array at once, as where there is no reclaimer.
  *
- *      growing:  0 --put finds it due--> 1 --all pages there, array appended; or no memory; or the table ended--> 0
+ *      growing:  0 --put finds it due--> 1 --appended--> 2 --all moved; or the table ended--> 0
+ *                                        1 --no memory; or another one is there; or the table ended--> 0
  *
- * While it is 1 the preparation holds the table, and `coming`, `coming_bits` and `touched` are its own. A process that is
- * forked from within a step of it has a child in which it stays 1: there arrays are made at once when it is late for them.
+ * While it is 2 puts move no homes, but for those that they meet frozen: unless housekeeping does not keep pace with them,
+ * which one put in 1024 looks at. So nothing is left undone when the reclaimer does not come to it, or not in a child of a
+ * process that was forked within a step: there `growing` stays as it was, and arrays are made at once when it is late for them.
+ *
+ * While it is not 0 the preparation holds the table, and `coming`, `coming_bits` and `touched` are its own.
  */
 #include <errno.h>
 #include <sys/mman.h>
@@ -28,6 +33,12 @@ enum {
 	PREPARE_FROM = 2 << 20, /* bytes */
 	SLICE = 2 << 20,        /* in one call of the system: others who change what is mapped wait for it */
 	SLICES = 4,             /* before housekeeping has its turn */
+	MOVES = 512,            /* and as long as they take, a few homes each */
+	MOVE_HOMES = 8,
+	MARGIN = 64,            /* lines; more than a home's last one is from its first */
+	PUTS_SAMPLED = 1024,    /* one in as many (hpx_put_shares) */
+	PUTS_PER_HOME = 4,      /* as many fill a home of the new array, and the next: by then it has to be over */
+	PUTS_AHEAD = 1 << 16,   /* what housekeeping may be behind */
 	SMALL_PAGE = 4096
 };
 
@@ -37,11 +48,12 @@ size_t hpx_prepare_from = PREPARE_FROM;
 static const size_t hpx_prepare_from = PREPARE_FROM;
 #endif
 
-static void touch(char *from, size_t n)
+/* `alone`: nobody else knows the memory yet. */
+static void touch(char *from, size_t n, bool alone)
 {
-	if (madvise(from, n, MADV_POPULATE_WRITE) == 0)
+	if (madvise(from, n, MADV_POPULATE_WRITE) == 0 || !alone)
 		return;
-	for (size_t i = 0; i < n; i += SMALL_PAGE) /* an older kernel, or memory of another kind; nobody else knows it yet */
+	for (size_t i = 0; i < n; i += SMALL_PAGE) /* an older kernel, or memory of another kind */
 		((volatile char *)from)[i] = 0;
 }
 
@@ -50,44 +62,91 @@ static void step(struct hpx_deferred *d);
 static void done(struct hpx_table *t)
 {
 	t->coming = NULL;
-	hpx_store_release(&t->growing, 0); /* order: TABLE.GROW -> release; the three fields, for the next one */
+	hpx_store_release(&t->growing, HPX_GROW_NOT); /* order: TABLE.GROW -> release; the three fields, for the next one */
 	hpx_table_drop(t);
+}
+
+static void touch_slice(struct hpx_table *t, struct hpx_array *a, size_t bytes, bool alone)
+{
+	size_t n = bytes - t->touched < SLICE ? bytes - t->touched : SLICE;
+
+	touch((char *)a->lines + t->touched, n, alone);
+	t->touched += n;
+}
+
+/* Nobody else knows the array yet. True: it is in, and there is more to do. */
+static bool prepare(struct hpx_table *t)
+{
+	struct hpx_array *a = t->coming = hpx_array_new(t->env, t->coming_bits);
+	size_t bytes;
+
+	if (!a) {
+		hpx_array_missing(t);
+		return false;
+	}
+	bytes = hpx_array_bytes(a);
+	for (unsigned i = 0; i < SLICES && t->touched < bytes; i++)
+		touch_slice(t, a, bytes, true);
+	hpx_store_relaxed(&t->sampled, 0); /* order: relaxed; an estimate */
+	hpx_store_relaxed(&t->help, 0);
+	hpx_store_relaxed(&t->growing, HPX_GROW_MOVING); /* order: TABLE.GROW relaxed; a hint who moves */
+	return hpx_array_append_this(t, a);
+}
+
+/* In a section, as `a` may be replaced by another one and go. True: `a` is where the root's homes move, and there is more to do. */
+static bool move_on(struct hpx_table *t, struct hpx_array *a, unsigned *budget)
+{
+	struct hpx_array *root = hpx_load_acquire(&t->root); /* order: -> TABLE.ROOT acquire */
+	size_t bytes = hpx_array_bytes(a), lines;
+
+	/* order: -> TABLE.NEXT acquire; relaxed: a hint. Where a move is stuck for lack of room puts go on. */
+	if (hpx_load_acquire(&root->next) != a || hpx_load_relaxed(&t->want) == HPX_WANT_ROOM)
+		return false;
+	if (t->touched < bytes) {
+		lines = t->touched / sizeof(struct hpx_line) - MARGIN;
+		lines = root->homes < a->homes ? lines / 2 : root->homes > a->homes ? lines * 2 : lines;
+		if (hpx_load_relaxed(&root->cursor) + MOVE_HOMES > lines) { /* order: relaxed; a hint where moves go */
+			touch_slice(t, a, bytes, false);
+			*budget -= *budget < MOVES / SLICES ? *budget : MOVES / SLICES;
+			return true;
+		}
+	}
+	--*budget;
+	return !hpx_move_some(t, root, MOVE_HOMES);
 }
 
 /* One bounded piece. Outside sections and locks. */
 static void step(struct hpx_deferred *d)
 {
 	struct hpx_table *t = HPX_CONTAINER_OF(d, struct hpx_table, growth);
-	struct hpx_array *a = t->coming;
-	bool ended = hpx_load_relaxed(&t->ended); /* order: TABLE.ENDED relaxed; a hint that it is for nothing */
+	unsigned budget = MOVES;
 	int saved = errno;
-	size_t bytes;
+	bool more;
 
-	if (!a && !ended)
-		a = t->coming = hpx_array_new(t->env, t->coming_bits);
-	if (!a || ended) {
-		if (a)
-			hpx_array_free(a);
-		else if (!ended)
-			hpx_array_missing(t);
-		done(t);
-		errno = saved;
-		return;
-	}
-	bytes = hpx_array_bytes(a);
-	for (unsigned i = 0; i < SLICES && t->touched < bytes; i++) {
-		size_t n = bytes - t->touched < SLICE ? bytes - t->touched : SLICE;
-
-		touch((char *)a->lines + t->touched, n);
-		t->touched += n;
-	}
-	if (t->touched < bytes) {
-		hpx_retire(t->env, &t->growth, 0, step);
+	if (hpx_load_relaxed(&t->ended)) { /* order: TABLE.ENDED relaxed; a hint that it is for nothing */
+		more = false;
+	} else if (!t->coming) {
+		more = prepare(t);
 	} else {
-		hpx_array_append_this(t, a);
-		done(t);
+		do {
+			hpx_read_lock();
+			more = move_on(t, t->coming, &budget);
+			hpx_read_unlock();
+		} while (more && budget);
 	}
+	if (more)
+		hpx_retire(t->env, &t->growth, 0, step);
+	else
+		done(t);
 	errno = saved;
+}
+
+void hpx_grow_pace(struct hpx_table *t, struct hpx_array *root)
+{
+	/* order: relaxed; estimates */
+	uint64_t puts = (hpx_add_relaxed(&t->sampled, 1) + 1) * PUTS_SAMPLED;
+
+	hpx_store_relaxed(&t->help, puts > PUTS_AHEAD + hpx_load_relaxed(&root->cursor) * PUTS_PER_HOME);
 }
 
 bool hpx_grow_later(struct hpx_table *t, unsigned bits)
@@ -96,7 +155,7 @@ bool hpx_grow_later(struct hpx_table *t, unsigned bits)
 
 	if (((size_t)sizeof(struct hpx_line) << bits) < hpx_prepare_from || hpx_env_threadless(t->env))
 		return false;
-	if (!hpx_cas_acq_rel(&t->growing, &none, 1)) { /* order: -> TABLE.GROW acquire */
+	if (!hpx_cas_acq_rel(&t->growing, &none, HPX_GROW_PREPARING)) { /* order: -> TABLE.GROW acquire */
 		struct hpx_array *a;
 		bool late;
 

@@ -86,7 +86,8 @@ struct hpx_table {
 	void *collected_ctx;
 	struct hpx_deferred deferred;
 	/* grow.c */
-	hpx_u32 growing;
+	hpx_u32 growing, help;
+	hpx_u64 sampled;
 	unsigned coming_bits;
 	struct hpx_array *coming;
 	size_t touched; /* bytes of its lines */

@@ -479,9 +479,12 @@ enum hpx_put_result hpx_table_put(struct hpx_table *t, uint64_t h, const hapax_k
 		return p.result;
 	/* A share of the work that all puts have to do. */
 	a = hpx_load_acquire(&t->root); /* order: -> TABLE.ROOT acquire */
-	if (HPX_UNLIKELY(hpx_put_shares(h, e)))
+	if (HPX_UNLIKELY(hpx_put_shares(h, e))) {
 		hpx_consider_shrinking(t, a, (size_t)(h >> a->shift));
-	if (HPX_UNLIKELY(hpx_load_acquire(&a->next) != NULL)) /* order: -> TABLE.NEXT acquire */
+		hpx_grow_pace(t, a);
+	}
+	/* order: -> TABLE.NEXT acquire */
+	if (HPX_UNLIKELY(hpx_load_acquire(&a->next) != NULL) && hpx_moves_shared(t))
 		hpx_move_some(t, a, HPX_MOVE_PER_PUT);
 	return HPX_PUT_DONE;
 }

@@ -22,7 +22,7 @@
 #include "table/core.h"
 
 enum {
-	VERIFY_STEP = 32,      /* homes per put */
+	VERIFY_STEP = 32,      /* homes for each that is to be moved */
 	SAMPLE = 128,          /* lines */
 	RAISES = 10,           /* a raise for as many homes: at 4.3 entries per line, well before any home has no line left */
 	RAISES_LATE = 16,      /* and for as many again */
@@ -306,7 +306,7 @@ bool hpx_move_some(struct hpx_table *t, struct hpx_array *a, unsigned n)
 			return false;
 	}
 	x = v = hpx_load_acquire(&a->verified); /* order: -> TABLE.DONE acquire */
-	for (unsigned moved = 0; x < a->homes && x < v + VERIFY_STEP && moved < n; x++) {
+	for (unsigned moved = 0; x < a->homes && x < v + (uint64_t)VERIFY_STEP * n && moved < n; x++) {
 		if (hpx_ctl_done(hpx_load_acquire(&a->lines[x].ctl))) /* order: -> TABLE.DONE acquire */
 			continue;
 		if (!hpx_move_home(t, a, (size_t)x))
@@ -355,7 +355,7 @@ bool hpx_array_late(struct hpx_array *a)
 }
 
 /* `room` false: after the root only, of any neighbouring size; else after the last, of exactly twice its size. */
-static void append(struct hpx_table *t, struct hpx_array *fresh, bool room)
+static bool append(struct hpx_table *t, struct hpx_array *fresh, bool room)
 {
 	struct hpx_array *last, *none = NULL;
 	unsigned bits = hpx_array_bits(fresh), now;
@@ -370,6 +370,7 @@ static void append(struct hpx_table *t, struct hpx_array *fresh, bool room)
 	hpx_read_unlock();
 	if (!in)
 		hpx_array_free(fresh);
+	return in;
 }
 
 /* True: there it is, or somebody else has made room meanwhile. */
@@ -384,7 +385,7 @@ static bool append_new(struct hpx_table *t, unsigned bits, bool room)
 	return fresh;
 }
 
-void hpx_array_append_this(struct hpx_table *t, struct hpx_array *fresh) { append(t, fresh, false); }
+bool hpx_array_append_this(struct hpx_table *t, struct hpx_array *fresh) { return append(t, fresh, false); }
 
 bool hpx_array_append(struct hpx_table *t, unsigned bits)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Arrays that housekeeping makes: the table grows into them, goes on without them, and may end while one is being made. */
+/* Arrays that housekeeping makes and moves into: the table goes on without them, and may end while one is being made. */
 #include "unit/crowd.h"
 
 static uint64_t hash_of(uint64_t key) { return (key + 1) * UINT64_C(0x9e3779b97f4a7c15); }
@@ -68,12 +68,52 @@ TEST(the_table_grows_when_its_array_is_made)
 	test_join(thread);
 	while (preparing(&f))
 		hapax_reclaim(f.env);
-	CHECK(hpx_load_relaxed(&hpx_load_relaxed(&f.t->root)->next) != NULL);
+	CHECK_EQ(hpx_table_lines(f.t), 128); /* and nobody had to put anything for that */
+	find_all(&f, n);
 	put_from(&f, n, n + 100);
 	find_all(&f, n + 100);
-	CHECK_EQ(hpx_table_lines(f.t), 128);
 	for (n += 100; n < 3000; n += 100) /* with whatever the reclaimer does beside it */
 		put_from(&f, n, n + 100);
+	find_all(&f, n);
+	crowd_end(&f);
+}
+
+/* Housekeeping has appended the array, and then does not come to its moves: lookups and puts do without, until it is behind. */
+TEST(puts_move_what_housekeeping_does_not)
+{
+	struct crowd f;
+	pthread_t thread = begin_stuck(&f);
+	uint64_t n = put_until_preparing(&f), moved;
+	struct hpx_array *root = hpx_load_relaxed(&f.t->root);
+
+	/* as it is left by a process that was forked from within a step */
+	CHECK(hpx_array_append(f.t, 7));
+	hpx_store_relaxed(&f.t->growing, HPX_GROW_MOVING);
+	put_from(&f, n, n + 20);
+	n += 20;
+	CHECK_EQ(hpx_load_relaxed(&root->cursor), 0); /* but homes that were met on the way */
+	find_all(&f, n);
+	CHECK_EQ(hpx_load_relaxed(&root->cursor), 0);
+	hpx_read_lock();
+	hpx_store_relaxed(&f.t->sampled, 1 << 20);
+	hpx_grow_pace(f.t, root);
+	hpx_read_unlock();
+	CHECK(hpx_moves_shared(f.t));
+	for (moved = 0; hpx_table_lines(f.t) == 64; n++) {
+		put_from(&f, n, n + 1);
+		CHECK(++moved < 200);
+	}
+	find_all(&f, n);
+	hpx_read_lock();
+	hpx_store_relaxed(&f.t->sampled, 0);
+	hpx_grow_pace(f.t, hpx_load_acquire(&f.t->root));
+	hpx_read_unlock();
+	CHECK(!hpx_moves_shared(f.t));
+	hpx_store_relaxed(&f.t->growing, HPX_GROW_PREPARING);
+	test_event_set(&leave);
+	test_join(thread);
+	while (preparing(&f))
+		hapax_reclaim(f.env);
 	find_all(&f, n);
 	crowd_end(&f);
 }
