@@ -471,6 +471,7 @@ static void tick_when_due(uint64_t *last)
  */
 void hpx_thread_roam(void)
 {
+#ifndef HPX_MODEL /* its threads are no threads of the system */
 	int saved = errno;
 	cpu_set_t set;
 
@@ -478,6 +479,7 @@ void hpx_thread_roam(void)
 	if (sched_getaffinity(getpid(), sizeof(set), &set) == 0)
 		(void)sched_setaffinity(0, sizeof(set), &set);
 	errno = saved;
+#endif
 }
 
 static void *reclaimer(void *arg)
