@@ -65,6 +65,7 @@ static void block_give_back(void)
 	struct hpx_hot_block *mine = hpx_self.hot;
 
 	hpx_self.hot = NULL;
+	hpx_self.hot_slot = 0;
 	if (mine && HPX_BROKEN(HOT_BLOCK_EMPTIED))
 		memset(mine->cell, 0, sizeof(mine->cell));
 	if (mine)

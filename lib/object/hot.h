@@ -68,6 +68,27 @@ static inline struct hpx_hot_cell *hpx_hot_cell(struct hpx_hot_block *b, uint64_
 	return &b->cell[((count & HPX_SLOT_MASK) >> HPX_SLOT_SHIFT) - 1];
 }
 
+/*
+ * This thread's cell for an object that is promoted; NULL: it has none. A processor that does not know yet where a store goes
+ * holds back the loads behind it, and the count, which says where, comes at the end of a lookup: the next one would wait
+ * for it. So the address is made of the slot that the thread used last, and the count is but compared with it, which the
+ * processor need not wait for. The slot is read once: a signal handler may change it.
+ */
+static inline struct hpx_hot_cell *hpx_hot_mine(uint64_t count)
+{
+	struct hpx_hot_block *mine = hpx_self.hot;
+	uint64_t slot = hpx_self.hot_slot;
+
+	if (HPX_LIKELY(slot == (count & HPX_SLOT_MASK))) {
+		__asm__ volatile("" : "+r"(slot)); /* the compiler knows that they are the same */
+		return hpx_hot_cell(mine, slot);
+	}
+	if (!mine)
+		return NULL;
+	hpx_self.hot_slot = count & HPX_SLOT_MASK;
+	return hpx_hot_cell(mine, count);
+}
+
 static inline void hpx_cell_add(hpx_u64 *cell)
 {
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__) && !defined(HPX_CHAOS) && !defined(HPX_MODEL) && !defined(__clang__)
@@ -93,10 +114,10 @@ static inline bool hpx_take_hot(struct hpx_object *o, unsigned *saw)
 	uint64_t w = hpx_load_acquire(&o->count), v;
 
 	if (HPX_UNLIKELY(w & HPX_HOT)) {
-		struct hpx_hot_block *mine = hpx_self.hot;
+		struct hpx_hot_cell *mine = hpx_hot_mine(w);
 
 		if (HPX_LIKELY(mine != NULL)) {
-			hpx_cell_add(&hpx_hot_cell(mine, w)->got);
+			hpx_cell_add(&mine->got);
 			return true;
 		}
 		*saw = HPX_HOT_BARE;
@@ -117,10 +138,11 @@ static inline bool hpx_hot_got(struct hpx_object *o)
 {
 	/* order: -> HOT.SLOT acquire; as in hpx_take_hot() */
 	uint64_t w = hpx_load_acquire(&o->count);
+	struct hpx_hot_cell *mine = w & HPX_HOT ? hpx_hot_mine(w) : NULL;
 
-	if (!(w & HPX_HOT) || !hpx_self.hot)
+	if (!mine)
 		return false;
-	hpx_cell_add(&hpx_hot_cell(hpx_self.hot, w)->got);
+	hpx_cell_add(&mine->got);
 	return true;
 }
 
@@ -129,13 +151,15 @@ static inline bool hpx_hot_put(struct hpx_object *o, bool *bare)
 {
 	/* order: -> HOT.SLOT acquire; as in hpx_take_hot() */
 	uint64_t w = hpx_load_acquire(&o->count);
+	struct hpx_hot_cell *mine;
 
 	if (!(w & HPX_HOT))
 		return false;
-	*bare = !hpx_self.hot;
+	mine = hpx_hot_mine(w);
+	*bare = !mine;
 	if (*bare)
 		return false;
-	hpx_cell_add(&hpx_hot_cell(hpx_self.hot, w)->put);
+	hpx_cell_add(&mine->put);
 	return true;
 }
 

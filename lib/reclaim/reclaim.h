@@ -46,6 +46,7 @@ struct hpx_thread {
 	uint32_t stripe;             /* of counters; 0: none */
 	struct hpx_hot_block *hot;   /* object layer: its cells; NULL: none */
 	const void *fresh;           /* object layer: what it has loaded last, until its first release of it; a hint */
+	uint64_t hot_slot;           /* which of them was used last, as the count of its object says it; 0: none */
 };
 #ifdef HPX_MODEL /* its threads are no threads of the system */
 #define hpx_self (*(struct hpx_thread *)model_thread_self())

@@ -97,6 +97,62 @@ TEST(counts_are_exact_while_promoted_and_after)
 	count_exactly(&lingering_type, 0, "eightful");
 }
 
+struct several {
+	hapax_cache *cache;
+	int kept[3];
+};
+
+static const char *const names[3] = {"eightful", "eightfox", "k"};
+
+static void taking_turns(unsigned index, void *arg)
+{
+	struct several *s = arg;
+	uint64_t r = test_stream(index);
+	struct item *one, *two;
+	uint64_t which;
+
+	for (uint64_t n = scaled(1000); n > 0; n--) {
+		one = hot_get(s->cache, names[test_below(&r, 3)]);
+		which = test_below(&r, 3);
+		two = hot_get(s->cache, names[which]);
+		CHECK(item_is_alive(one) && item_is_alive(two));
+		hapax_release(one);
+		if (test_below(&r, 8))
+			hapax_release(two);
+		else
+			__atomic_add_fetch(&s->kept[which], 1, __ATOMIC_RELAXED);
+	}
+}
+
+TEST(each_promoted_object_has_its_own_count)
+{
+	hapax_env *env = test_env();
+	int loads = 0;
+	struct several s = {.cache = hot_cache(env, &lingering_type, 0, &loads)};
+	struct item *it[3];
+
+	for (int i = 0; i < 3; i++) {
+		it[i] = hot_get(s.cache, names[i]);
+		if (i < 2) /* the last one stays as it is */
+			CHECK(hapax_testing_promote(it[i]));
+	}
+	run_threads(4, taking_turns, &s);
+	taking_turns(4, &s);
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(hapax_count(it[i]), (uint64_t)s.kept[i] + 1);
+	hapax_reclaim(env);
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(hapax_count(it[i]), (uint64_t)s.kept[i] + 1);
+		for (; s.kept[i] > 0; s.kept[i]--)
+			hapax_release(it[i]);
+		CHECK_EQ(items_destroyed_now(), i);
+		hapax_release(it[i]);
+		CHECK_EQ(items_destroyed_now(), i + 1);
+	}
+	hapax_cache_destroy(s.cache);
+	test_env_end(env);
+}
+
 struct upgrader {
 	hapax_weak *weak;
 	struct item *kept[4];
