@@ -31,11 +31,11 @@
 #ifdef HPX_STRICT
 #define HARVEST_BEHIND 0
 #else
-#define HARVEST_BEHIND 16
+#define HARVEST_BEHIND 256
 #endif
 #define ORPHANS_AT_ONCE 64
 /* empty pages that are kept for the next use: while memory is in use up and down, and afterwards */
-#define KEEP_BUSY 32
+#define KEEP_BUSY 128
 #define KEEP_QUIET 2
 
 struct hpx_gp_lists hpx_gp = {.changed = PTHREAD_COND_INITIALIZER};
