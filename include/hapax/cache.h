@@ -321,7 +321,8 @@ typedef struct hapax_cache_stats {
 	uint64_t load_successes;
 	uint64_t load_failures;   /* FAIL, NOVALUE and abandoned loads */
 	uint64_t load_novalues, load_abandoned;
-	uint64_t load_ns;         /* time in loaders, by the environment's clock; by the system's coarse one if it has none */
+	uint64_t load_ns;         /* time in loaders, by the environment's clock; by the system's coarse one if it has none, and
+				   * then that of many short loads is estimated from some of them */
 	uint64_t superseded;      /* loaded but fenced: never installed */
 	uint64_t puts;            /* put or get_or_put that installed */
 	uint64_t removals;        /* by remove, pop, clear */

@@ -248,6 +248,7 @@ int hpx_cache_create(hapax_cache **out, const hapax_cache_options *options, cons
 		hpx_table_on_fence(c->table, fenced_by_put);
 	}
 	c->straight = c->class && c->load && !c->tier && !c->exclusive && !client;
+	c->samples = hpx_env_coarse(c->env);
 	list_add(c);
 	hpx_table_named(c->table, c->name, hpx_cache_known);
 	*out = c;

@@ -105,6 +105,7 @@ struct hapax_cache {
 	bool borrows;          /* its type may be borrowed */
 	bool lends;            /* that, and a borrow is told to nobody */
 	bool straight;         /* loads in place, and nothing more is asked of it (straight.c) */
+	bool samples;          /* and not all of its loads are timed */
 	struct hpx_counters counters;
 
 	hpx_u64 calls; /* slow calls in progress that the counters do not say, and one for the caller's handle */

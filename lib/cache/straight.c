@@ -16,7 +16,7 @@
 struct straight {
 	hapax_cache *cache;        /* in it as a call; NULL: not */
 	struct hpx_object *object; /* its load is open, its loader on the stack; else NULL */
-	uint64_t begun;
+	uint64_t begun; /* a time to come: it is not timed */
 	struct hpx_frame frame;
 	hapax_load_error error;
 	hpx_u64 *stripe; /* this thread's of the cache's counters */
@@ -158,6 +158,25 @@ static inline void go(struct straight *p, hapax_cache *c, struct hpx_quick *sect
 	}
 }
 
+/*
+ * For how many loads this one is timed. Two readings of the clock are a tenth of a load that takes no time, and what sums of coarse
+ * readings say of such loads is a matter of chance anyway: so when a thread has had many of them here, one in SAMPLE is timed
+ * for all, chosen by what has nothing to do with how long it takes. A clock that was given is read for each.
+ */
+#define MANY 1024
+#define QUICK_SHIFT 14 /* in the mean, in nanoseconds */
+#define SAMPLE 8
+
+static inline unsigned timed(const hapax_cache *c, hpx_u64 *stripe, uint64_t hash)
+{
+	/* order: COUNTERS.SUM relaxed; this thread's own */
+	uint64_t loads = hpx_load_relaxed(&stripe[HPX_CACHE_LOADS]);
+
+	if (HPX_UNLIKELY(!c->samples || loads < MANY || hpx_load_relaxed(&stripe[HPX_CACHE_NS]) >> QUICK_SHIFT >= loads))
+		return 1;
+	return ((loads * UINT64_C(0x9e3779b97f4a7c15) ^ hash) >> 32) % SAMPLE ? 0 : SAMPLE;
+}
+
 /* The object is what is present, and nobody fenced or joined its load. False: nothing has happened. */
 static inline bool land(struct hpx_object *o, uint64_t word)
 {
@@ -174,6 +193,7 @@ int hpx_load_straight(hapax_cache *c, const hapax_key *key, uint64_t hash, void 
 	uint64_t spent = 0;
 	int rc, saved = errno;
 	const bool stats = c->stats;
+	unsigned stands = 0;
 
 	p.cache = NULL;
 	/* order: COMPUTE.ACTIVE relaxed; what matters is this thread's own */
@@ -202,8 +222,9 @@ int hpx_load_straight(hapax_cache *c, const hapax_key *key, uint64_t hash, void 
 
 	if (HPX_LIKELY(stats)) {
 		hpx_count_in(p.stripe, HPX_CACHE_LOADS, 1);
-		p.begun = hpx_env_now_coarse(c->env);
+		stands = timed(c, p.stripe, hash);
 	}
+	p.begun = HPX_UNLIKELY(stands) ? hpx_env_now_coarse(c->env) : UINT64_MAX; /* no time has passed since */
 	p.error = (hapax_load_error){.code = 0};
 	p.frame = (struct hpx_frame){.up = hpx_self.frames, .cache = c, .entry = o};
 	hpx_self.frames = &p.frame;
@@ -213,12 +234,12 @@ int hpx_load_straight(hapax_cache *c, const hapax_key *key, uint64_t hash, void 
 	p.error.shared = NULL;
 
 	HPX_STOP("load.returned");
-	if (HPX_LIKELY(stats)) {
+	if (HPX_UNLIKELY(stands)) {
 		uint64_t now = hpx_env_now_coarse(c->env);
 
 		spent = now > p.begun ? now - p.begun : 0;
 		if (HPX_UNLIKELY(spent))
-			hpx_count_in(p.stripe, HPX_CACHE_NS, spent);
+			hpx_count_in(p.stripe, HPX_CACHE_NS, spent * stands);
 	}
 	if (HPX_UNLIKELY(rc != HAPAX_LOAD_OK || p.error.drop || hpx_cache_state(c) != HPX_CACHE_OPEN) ||
 	    HPX_UNLIKELY(!land(o, hpx_word_make(hash, key->size, HPX_W_LOADING)))) {

@@ -353,13 +353,15 @@ uint64_t hpx_env_now(hapax_env *env)
 	return now;
 }
 
+bool hpx_env_coarse(const hapax_env *env) { return !env->time_now && env->clock.now == monotonic_now; }
+
 /* A read of the precise clock costs more than a hit; sums of coarse ones are as right in the mean. */
 uint64_t hpx_env_now_coarse(hapax_env *env)
 {
 	struct timespec ts;
 	int saved;
 
-	if (env->time_now || env->clock.now != monotonic_now)
+	if (!hpx_env_coarse(env))
 		return hpx_env_now(env);
 	saved = errno;
 	if (HPX_UNLIKELY(clock_gettime(CLOCK_MONOTONIC_COARSE, &ts) != 0)) {

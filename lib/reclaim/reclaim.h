@@ -89,6 +89,7 @@ void hpx_env_close(hapax_env *env); /* the last of hapax_env_destroy(); not of t
 bool hpx_env_closed(hapax_env *env); /* hapax_env_destroy() has been called; never true of the default environment */
 uint64_t hpx_env_now(hapax_env *env);
 uint64_t hpx_env_now_coarse(hapax_env *env); /* for statistics: a few milliseconds of grain unless a clock was given */
+bool hpx_env_coarse(const hapax_env *env); /* no clock was given, so that it has that grain */
 uint64_t hpx_env_random(hapax_env *env); /* next value of its seeded generator; thread-safe */
 void hpx_env_log(hapax_env *env, hapax_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -218,6 +218,67 @@ TEST(a_load_without_memory)
 	test_env_end(env);
 }
 
+static int takes_time(struct source *s, int load, void *object, const hapax_key *key)
+{
+	(void)s;
+	(void)load;
+	(void)object;
+	(void)key;
+	fake_clock_advance(1000);
+	return GO_ON;
+}
+
+/* By a clock that was given, however many there are and however short. */
+TEST(all_loads_are_timed)
+{
+	enum { N = 3000 };
+	hapax_env *env = test_env_fake();
+	struct source s = {.then = takes_time};
+	hapax_cache *cache = cache_with(env, &s, 0);
+	void *out;
+
+	for (uint32_t i = 0; i < N; i++) {
+		CHECK_EQ(hapax_cache_get(cache, HAPAX_KEY_OF(i), &out), HAPAX_OK);
+		hapax_release(out);
+	}
+	CHECK_EQ(stats_of(cache).loads, N);
+	CHECK_EQ(stats_of(cache).load_ns, (uint64_t)N * 1000);
+	cache_end(cache, 0);
+	test_env_end(env);
+}
+
+/* A load that leaves its thread is timed or not as others are. */
+static void *loads_much(void *arg)
+{
+	struct caller *c = arg;
+
+	for (int i = 0; i < 1100; i++)
+		warm(c->cache);
+	c->rc = 12345;
+	(void)!hapax_cache_get(c->cache, HAPAX_STR(c->key), &c->out);
+	return NULL;
+}
+
+TEST(what_leaves_a_load_took_no_time)
+{
+	hapax_env *env = test_env();
+	struct plan p = {PLAN_INIT, .leaves = true, .result = GO_ON};
+	struct source s = {.then = planned, .arg = &p};
+	hapax_cache *cache = cache_with(env, &s, 0);
+	struct caller a;
+
+	for (int i = 0; i < 12; i++) { /* most of these are not timed */
+		p.loads = 0;
+		a = (struct caller){.cache = cache, .key = "k"};
+		a.thread = test_thread(loads_much, &a);
+		CHECK_EQ(called(&a), 12345);
+	}
+	CHECK_EQ(stats_of(cache).load_abandoned, 12);
+	CHECK(stats_of(cache).load_ns < 60 * HAPAX_SECOND); /* not since the clock began */
+	cache_end(cache, 0);
+	test_env_end(env);
+}
+
 /* ---- two that miss at once --------------------------------------------------------------------------------------- */
 
 static struct test_event missed = TEST_EVENT_INIT, on = TEST_EVENT_INIT;
