@@ -431,6 +431,7 @@ void hpx_gp_rounds(unsigned most, enum hpx_gp_how how)
 			pthread_cond_wait(&hpx_gp.changed, &hpx_slow);
 		pthread_mutex_unlock(&hpx_slow);
 		pthread_setcancelstate(cancel, NULL);
+		hpx_gp_work(how); /* and the pages that it kept, expecting more use, are given back */
 	} while (++round < most && hpx_gp_due());
 }
 
