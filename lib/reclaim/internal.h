@@ -169,9 +169,8 @@ void *hpx_map_aligned(size_t size, size_t align);
 void hpx_unmap(void *block, size_t size);
 /* A page of an object pool, aligned to its size. */
 void *hpx_region_page(size_t page);
-/* The reclaimer's: a region has been asked for; has it ready. */
+/* A region has been asked for, and is to be prepared by the reclaimer. */
 bool hpx_region_due(void);
-void hpx_region_prepare(void);
 
 /* ---- threads ---- */
 

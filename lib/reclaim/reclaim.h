@@ -72,6 +72,9 @@ static inline struct hpx_local *hpx_local_of(hapax_env *env)
 	return HPX_LIKELY(__atomic_load_n(&hpx_self.env, __ATOMIC_RELAXED) == env) ? hpx_self.local : hpx_local_slow(env);
 }
 
+/* Housekeeping that takes long looks whether the pools' next region is asked for meanwhile; any thread, in sections too. */
+void hpx_region_prepare(void);
+
 /* ---- read sections, grace periods: hpx_read_lock(), hpx_read_unlock(), hpx_in_section() ---------------------- */
 #include "reclaim/section.h"
 

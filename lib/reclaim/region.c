@@ -128,16 +128,18 @@ bool hpx_region_due(void)
 
 void hpx_region_prepare(void)
 {
+	uint64_t none = 0;
 	int saved = errno;
 	void *region;
 
 	if (HPX_LIKELY(!hpx_load_relaxed(&wanted))) /* order: ENV.REGION relaxed; a hint */
 		return;
-	/* order: ENV.REGION relaxed; addresses, nothing is in it. One may be there that was left by a fork. */
+	/* order: ENV.REGION relaxed; addresses, nothing is in it. One may be there that another thread is at, or a fork left. */
 	if (!hpx_load_relaxed(&ready) && !hpx_load_relaxed(&coming) && (region = map_region())) {
-		hpx_store_relaxed(&coming, (uint64_t)(uintptr_t)region);
-		(void)madvise(region, REGION, MADV_POPULATE_WRITE); /* a wish, where the kernel knows it */
-		region = (void *)(uintptr_t)hpx_exchange_acquire(&coming, 0); /* order: ENV.REGION relaxed; taken once */
+		if (hpx_cas_relaxed(&coming, &none, (uint64_t)(uintptr_t)region)) {
+			(void)madvise(region, REGION, MADV_POPULATE_WRITE); /* a wish, where the kernel knows it */
+			region = (void *)(uintptr_t)hpx_exchange_acquire(&coming, 0); /* order: ENV.REGION relaxed; taken once */
+		}
 		if (region)
 			give_back(region);
 	}

@@ -37,8 +37,8 @@ enum {
 	MOVE_HOMES = 8,
 	MARGIN = 64,            /* lines; more than a home's last one is from its first */
 	PUTS_SAMPLED = 1024,    /* one in as many (hpx_put_shares) */
-	PUTS_PER_HOME = 4,      /* as many fill a home of the new array, and the next: by then it has to be over */
-	PUTS_AHEAD = 1 << 16,   /* what housekeeping may be behind */
+	PUTS_PER_HOME = 2,      /* half of those that fill the new array: while homes move, puts look into two of them */
+	PUTS_AHEAD = 1 << 14,   /* what housekeeping may be behind */
 	SMALL_PAGE = 4096
 };
 
@@ -72,6 +72,7 @@ static void touch_slice(struct hpx_table *t, struct hpx_array *a, size_t bytes, 
 
 	touch((char *)a->lines + t->touched, n, alone);
 	t->touched += n;
+	hpx_region_prepare(); /* a put that waits for it would also wait for the next slice */
 }
 
 /* Nobody else knows the array yet. True: it is in, and there is more to do. */
