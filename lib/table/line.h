@@ -14,8 +14,10 @@
  *
  * A slot changes only while its tag is 0; a tag changes only by compare-and-swap on the whole word.
  *
- * Limit: 2^16 publications in one line within one read section bring a word back to an old value. Each of them leaves
- * an entry that cannot be freed before that section ends: the bound on garbage must stay below 2^16 entries.
+ * Limit: 2^16 publications in one line within one read section bring its version back, each of which leaves an entry that
+ * cannot be freed before that section ends: a bound on garbage below 2^16 entries excludes it. Beyond that, a word passes for
+ * an old one if exactly a multiple of 2^16 publications lies between them and every tag is what it was. A search is wrong then
+ * only if the place of an entry whose tag the key shares has meanwhile become the key's own.
  */
 #ifndef HPX_TABLE_LINE_H
 #define HPX_TABLE_LINE_H
