@@ -9,8 +9,11 @@ if(HAPAX_WERROR)
 endif()
 
 add_library(hapax_build INTERFACE)
-# lines are enough for a sanitizer's report, and a fourth of what compiling takes is left out
-target_compile_options(hapax_build INTERFACE $<IF:$<BOOL:${HAPAX_SANITIZE}>,-g1,-g>)
+if(HAPAX_SANITIZE) # lines are enough for a report, and a fourth of what compiling takes is left out
+	target_compile_options(hapax_build INTERFACE -g1)
+else()
+	target_compile_options(hapax_build INTERFACE -g)
+endif()
 if(HAPAX_DEBUG)
 	target_compile_definitions(hapax_build INTERFACE HPX_DEBUG)
 endif()

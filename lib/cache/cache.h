@@ -256,7 +256,7 @@ struct hpx_call {
  * hpx_cache_resolve() decides; or an error. Outside sections. */
 int hpx_cache_hit(hapax_cache *c, const hapax_key *key, uint64_t *hash, void **out);
 int hpx_cache_hit_in_room(hapax_cache *c, const hapax_key *key, uint64_t *hash, void **out);
-/* get.c: 0 and the object, with a reference; HPX_CALL_PENDING; or what the get returns. */
+/* miss.c: 0 and the object, with a reference; HPX_CALL_PENDING; or what the get returns. */
 int hpx_cache_resolve(struct hpx_call *call, struct hpx_object **out);
 /* Also when the thread vanishes: nothing that a wait or a load left in the call stays behind. */
 void hpx_call_end(struct hpx_call *call);

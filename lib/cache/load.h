@@ -52,6 +52,9 @@ void hpx_load_undo(hapax_cache *c, struct hpx_object *o);
 #define HPX_STRAIGHT_NOT 104
 int hpx_load_straight(hapax_cache *c, const hapax_key *key, uint64_t hash, void **out);
 
+/* miss.c: a get for which there was no plain hit. Outside sections; not in a call yet. */
+int hpx_cache_get_slow(hapax_cache *c, const hapax_key *key, uint64_t hash, const hapax_get_options *options, void **out);
+
 /* token.c: a load that does not run on this thread: as hpx_cache_load(). */
 int hpx_token_load(struct hpx_call *call, struct hpx_object **out);
 /* The load of `e` if it is a task that nobody has begun, claimed; NULL: none. Its memory may be another load's by now. */

@@ -20,6 +20,9 @@
 #include <stdio.h>
 
 /* Accounts: the parts of an operation, and all of it. */
+/* Per operation: less often than batches of 64 close, it is something else that happened meanwhile (the reclaimer's tick, a bucket
+ * that moved, what was left of an operation before), and no part of the operation. */
+#define LINES_SELDOM 0.01
 enum { LINES_WORKERS = 2, LINES_PARTS = 2, LINES_WHOLE = LINES_PARTS, LINES_ACCOUNTS };
 
 /* What one worker did in a phase, summed over its operations. */

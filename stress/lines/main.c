@@ -118,6 +118,8 @@ static int measure(const struct operation *op, hapax_env *envs[2], bool sites, s
 		if (phase == SAME_KEY && op->needs & NO_SAME_KEY)
 			continue;
 		seats(sets, phase);
+		for (unsigned i = 0; i < 2; i++)
+			hapax_reclaim(envs[i]); /* what operations before have left */
 		workers_run(op, WARM);
 		lines_reset(false);
 		workers_run(op, RUNS);
@@ -189,13 +191,9 @@ static void json_row(FILE *out, const struct result *r, unsigned account, bool f
 
 static int failures;
 
-/* Per operation: less often than batches of 64 close, it is something else that happened meanwhile (the reclaimer's tick, a bucket
- * that moved), and no part of the operation. */
-static const double seldom = 0.01;
-
 static void promise(const struct result *r, const char *what, double value, double most)
 {
-	if (value <= most + seldom)
+	if (value <= most + LINES_SELDOM)
 		return;
 	printf("broken: %s: %s: %.3f, at most %.3f\n", r->op->name, what, value, most);
 	failures++;

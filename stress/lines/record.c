@@ -38,7 +38,8 @@ struct use {
 struct line {
 	uintptr_t number;
 	uint8_t holders, owner;   /* threads that have it; owner: the one that may write, or NOBODY */
-	uint8_t touched, writers; /* since the last reset */
+	uint8_t touched;          /* by whom, since the last reset */
+	uint32_t writes;          /* since then */
 	struct use use[LINES_WORKERS][LINES_ACCOUNTS];
 };
 static struct line *lines;
@@ -143,7 +144,7 @@ static void look(const volatile void *at, size_t size, bool write, bool rmw, con
 
 		line->touched |= (uint8_t)(1u << self);
 		if (write)
-			line->writers |= (uint8_t)(1u << self);
+			line->writes++;
 		if (self < LINES_WORKERS) {
 			count_use(&line->use[self][part], write, rmw, moved, site);
 			count_use(&line->use[self][LINES_WHOLE], write, rmw, moved, site);
@@ -183,7 +184,7 @@ void lines_reset(bool forget)
 		line_count = 0;
 	}
 	for (size_t i = 0; i < line_count; i++) {
-		lines[i].touched = lines[i].writers = 0;
+		lines[i].touched = 0, lines[i].writes = 0;
 		__real_memset(lines[i].use, 0, sizeof(lines[i].use));
 	}
 	__real_memset(calls, 0, sizeof(calls));
@@ -202,7 +203,7 @@ void lines_sum(unsigned worker, unsigned account, double operations, struct line
 			continue;
 		if (!shared)
 			out->private += use->touched;
-		else if (!line->writers)
+		else if (line->writes < operations * LINES_SELDOM)
 			out->read_only += use->touched;
 		else
 			out->read_written += use->touched - use->written, out->written += use->written;
@@ -262,7 +263,7 @@ void lines_sites(unsigned worker, unsigned account, double operations, FILE *out
 		if (!(line->touched & ~(1u << worker)) || use->touched < operations / 50)
 			continue;
 		fprintf(out, "      %.2f touched, %.2f written, %.2f moved%s:", use->touched / operations, use->written / operations,
-			use->transfers / operations, line->writers ? "" : ", nobody writes it");
+			use->transfers / operations, line->writes < operations * LINES_SELDOM ? ", nobody writes it" : "");
 		for (unsigned s = 0; s < SITES && use->sites[s]; s++)
 			name_site(use->sites[s], out);
 		fputc('\n', out);

@@ -412,7 +412,7 @@ inline run_load()
 	atomic { mine = NONE; won = 0 }
 }
 
-/* mirrors hpx_cache_resolve() in lib/cache/get.c, with wait_for() there; at most `tries` times */
+/* mirrors hpx_cache_resolve() in lib/cache/miss.c, with wait_for() there; at most `tries` times */
 inline get()
 {
 	tries = 2;
