@@ -80,8 +80,8 @@ static void give_back(void *region)
 {
 	uint64_t none = 0;
 
-	/* order: ENV.REGION relaxed; an address, nothing is in it yet */
-	if (!hpx_cas_relaxed(&ready, &none, (uint64_t)(uintptr_t)region))
+	/* order: ENV.REGION -> release; that it is mapped */
+	if (!hpx_cas_acq_rel(&ready, &none, (uint64_t)(uintptr_t)region))
 		munmap(region, REGION);
 }
 
@@ -99,23 +99,23 @@ void *hpx_region_page(size_t page)
 			return hpx_map_aligned(page, page);
 	}
 	for (;;) {
-		next = hpx_load_relaxed(&next_page); /* order: ENV.REGION relaxed; an address, nothing is in it yet */
-		while (next & (REGION - 1))
-			if (hpx_cas_relaxed(&next_page, &next, next + page)) { /* order: ENV.REGION relaxed; who swaps it owns the page */
-				if (REGION - (next & (REGION - 1)) <= HALF)
-					ask();
-				return (void *)(uintptr_t)next;
-			}
-		/* order: ENV.REGION relaxed; taken once */
-		region = (void *)(uintptr_t)hpx_exchange_acquire(&ready, 0);
+		next = hpx_load_acquire(&next_page); /* order: -> ENV.REGION acquire */
+		if (next & (REGION - 1)) {
+			if (!hpx_cas_relaxed(&next_page, &next, next + page)) /* order: ENV.REGION relaxed; who swaps it owns the page */
+				continue;
+			if (REGION - (next & (REGION - 1)) <= HALF)
+				ask();
+			return (void *)(uintptr_t)next;
+		}
+		region = (void *)(uintptr_t)hpx_exchange_acquire(&ready, 0); /* order: -> ENV.REGION acquire; taken once */
 		if (!region)
-			region = (void *)(uintptr_t)hpx_exchange_acquire(&coming, 0);
+			region = (void *)(uintptr_t)hpx_exchange_acquire(&coming, 0); /* order: -> ENV.REGION acquire; as above */
 		if (!region)
 			region = map_region();
 		if (!region)
 			return hpx_map_aligned(page, page);
-		/* order: ENV.REGION relaxed; as above */
-		if (hpx_cas_relaxed(&next_page, &next, (uint64_t)(uintptr_t)region + page))
+		/* order: ENV.REGION -> release; that it is mapped */
+		if (hpx_cas_acq_rel(&next_page, &next, (uint64_t)(uintptr_t)region + page))
 			return region;
 		give_back(region);
 	}
@@ -136,9 +136,9 @@ void hpx_region_prepare(void)
 		return;
 	/* order: ENV.REGION relaxed; addresses, nothing is in it. One may be there that another thread is at, or a fork left. */
 	if (!hpx_load_relaxed(&ready) && !hpx_load_relaxed(&coming) && (region = map_region())) {
-		if (hpx_cas_relaxed(&coming, &none, (uint64_t)(uintptr_t)region)) {
+		if (hpx_cas_acq_rel(&coming, &none, (uint64_t)(uintptr_t)region)) { /* order: ENV.REGION -> release; that it is mapped */
 			(void)madvise(region, REGION, MADV_POPULATE_WRITE); /* a wish, where the kernel knows it */
-			region = (void *)(uintptr_t)hpx_exchange_acquire(&coming, 0); /* order: ENV.REGION relaxed; taken once */
+			region = (void *)(uintptr_t)hpx_exchange_acquire(&coming, 0); /* order: -> ENV.REGION acquire; taken once */
 		}
 		if (region)
 			give_back(region);

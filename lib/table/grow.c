@@ -18,6 +18,9 @@
  * which one put in 1024 looks at. So nothing is left undone when the reclaimer does not come to it, or not in a child of a
  * process that was forked within a step: there `growing` stays as it was, and arrays are made at once when it is late for them.
  *
+ * A comparison of the application's own may be called by a move: then all moves are puts' and lookups', as it is not called by
+ * threads of ours, nor when the table has ended.
+ *
  * While it is not 0 the preparation holds the table, and `coming`, `coming_bits` and `touched` are its own.
  */
 #include <errno.h>
@@ -90,19 +93,24 @@ static bool prepare(struct hpx_table *t)
 		touch_slice(t, a, bytes, true);
 	hpx_store_relaxed(&t->sampled, 0); /* order: relaxed; an estimate */
 	hpx_store_relaxed(&t->help, 0);
-	hpx_store_relaxed(&t->growing, HPX_GROW_MOVING); /* order: TABLE.GROW relaxed; a hint who moves */
-	return hpx_array_append_this(t, a);
+	if (t->plain)
+		hpx_store_relaxed(&t->growing, HPX_GROW_MOVING); /* order: TABLE.GROW relaxed; a hint who moves */
+	return hpx_array_append_this(t, a) && t->plain;
 }
 
-/* In a section, as `a` may be replaced by another one and go. True: `a` is where the root's homes move, and there is more to do. */
+/*
+ * In a section: `a` may have been replaced by another one, and be gone, unless it comes after the root. True: the root's homes move
+ * there, and there is more to do.
+ */
 static bool move_on(struct hpx_table *t, struct hpx_array *a, unsigned *budget)
 {
 	struct hpx_array *root = hpx_load_acquire(&t->root); /* order: -> TABLE.ROOT acquire */
-	size_t bytes = hpx_array_bytes(a), lines;
+	size_t bytes, lines;
 
 	/* order: -> TABLE.NEXT acquire; relaxed: a hint. Where a move is stuck for lack of room puts go on. */
 	if (hpx_load_acquire(&root->next) != a || hpx_load_relaxed(&t->want) == HPX_WANT_ROOM)
 		return false;
+	bytes = hpx_array_bytes(a);
 	if (t->touched < bytes) {
 		lines = t->touched / sizeof(struct hpx_line) - MARGIN;
 		lines = root->homes < a->homes ? lines / 2 : root->homes > a->homes ? lines * 2 : lines;

@@ -179,6 +179,43 @@ TEST(no_memory_for_it)
 	crowd_end(&f);
 }
 
+static bool same_bytes(const hapax_key *a, const hapax_key *b, void *ctx)
+{
+	(void)ctx;
+	return a->size == b->size && memcmp(a->data, b->data, a->size) == 0;
+}
+
+/* A move may compare keys, and that is not for a thread of the library, nor for after the table's end. */
+TEST(who_compares_keys_himself_moves_them_himself)
+{
+	struct hpx_table_config config = {.capacity = 256, .keys = {.equal = same_bytes}};
+	struct crowd f = {.env = test_env()};
+	struct hpx_array *root;
+	pthread_t thread;
+	uint64_t n;
+
+	hpx_prepare_from = 0;
+	config.env = f.env;
+	CHECK_EQ(hpx_table_new(&f.t, &config), 0);
+	CHECK_EQ(thing_new(f.env, &f.thing), 0);
+	thread = test_thread(reader, NULL);
+	test_event_wait(&entered);
+	n = put_until_preparing(&f);
+	root = hpx_load_relaxed(&f.t->root);
+	test_event_set(&leave);
+	test_join(thread);
+	while (preparing(&f))
+		hapax_reclaim(f.env);
+	CHECK(hpx_load_relaxed(&root->next) != NULL);
+	CHECK_EQ(hpx_load_relaxed(&root->cursor), 0); /* it was made, and nobody has moved there */
+	for (unsigned i = 0; hpx_load_relaxed(&f.t->root) == root; i++, n++) {
+		put_from(&f, n, n + 1);
+		CHECK(i < 1000);
+	}
+	find_all(&f, n);
+	crowd_end(&f);
+}
+
 TEST(without_a_thread_arrays_are_made_at_once)
 {
 	struct hpx_table_config config = {.capacity = 256};
