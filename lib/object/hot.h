@@ -72,14 +72,15 @@ static inline struct hpx_hot_cell *hpx_hot_cell(struct hpx_hot_block *b, uint64_
  * This thread's cell for an object that is promoted; NULL: it has none. A processor that does not know yet where a store goes
  * holds back the loads behind it, and the count, which says where, comes at the end of a lookup: the next one would wait
  * for it. So the address is made of the slot that the thread used last, and the count is but compared with it, which the
- * processor need not wait for. The slot is read once: a signal handler may change it.
+ * processor need not wait for. The slot is read once: a signal handler may change it, and find one that is left of cells that
+ * a thread at its end has just given back.
  */
 static inline struct hpx_hot_cell *hpx_hot_mine(uint64_t count)
 {
 	struct hpx_hot_block *mine = hpx_self.hot;
 	uint64_t slot = hpx_self.hot_slot;
 
-	if (HPX_LIKELY(slot == (count & HPX_SLOT_MASK))) {
+	if (HPX_LIKELY(slot == (count & HPX_SLOT_MASK)) && HPX_LIKELY(mine != NULL)) {
 		__asm__ volatile("" : "+r"(slot)); /* the compiler knows that they are the same */
 		return hpx_hot_cell(mine, slot);
 	}

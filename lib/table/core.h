@@ -111,7 +111,6 @@ static inline bool hpx_moves_shared(struct hpx_table *t)
 	return hpx_load_relaxed(&t->growing) != HPX_GROW_MOVING || hpx_load_relaxed(&t->help);
 }
 
-
 /* Outside sections. True: an array is being made, or will be, where it holds up nobody. */
 bool hpx_grow_later(struct hpx_table *t, unsigned bits);
 /* By one put in 1024 while homes are moving: does housekeeping keep pace? */

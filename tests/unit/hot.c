@@ -2,6 +2,8 @@
 /* Hot objects: counts in cells of the threads' own, and the way back. Promotion is forced where the test needs it. */
 #include "unit/cached.h"
 
+#include "object/hot.h"
+
 static int lingering_load(void *object, const hapax_key *key, void *arg, hapax_load_error *error)
 {
 	struct item *it = object;
@@ -150,6 +152,30 @@ TEST(each_promoted_object_has_its_own_count)
 		CHECK_EQ(items_destroyed_now(), i + 1);
 	}
 	hapax_cache_destroy(s.cache);
+	test_env_end(env);
+}
+
+/* A signal handler in a thread at its end: the cells have been given back, and which one was used last is not forgotten yet. */
+TEST(who_has_given_its_cells_back_has_none)
+{
+	hapax_env *env = test_env();
+	int loads = 0;
+	hapax_cache *cache = hot_cache(env, &lingering_type, 0, &loads);
+	struct item *it = hot_get(cache, names[0]);
+	struct hpx_hot_block *cells;
+	uint64_t count;
+
+	CHECK(hapax_testing_promote(it));
+	hapax_release(hot_get(cache, names[0])); /* by a cell */
+	count = hpx_load_relaxed(&hpx_object_of(it)->count);
+	cells = hpx_self.hot;
+	CHECK(cells && hpx_self.hot_slot && hpx_self.hot_slot == (count & HPX_SLOT_MASK));
+	CHECK(hpx_hot_mine(count) != NULL);
+	hpx_self.hot = NULL;
+	CHECK_PTR(hpx_hot_mine(count), NULL);
+	hpx_self.hot = cells;
+	hapax_release(it);
+	hapax_cache_destroy(cache);
 	test_env_end(env);
 }
 
