@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * hapax/base.h - export and attribute macros, version, units of time, keys.
+ * hapax/base.h - export and attribute macros, version, units of time, keys, text that is written.
  */
 #ifndef HAPAX_BASE_H
 #define HAPAX_BASE_H
@@ -66,6 +66,12 @@ static inline hapax_key hapax_key_str(const char *text)
 #define HAPAX_STR(text) hapax_key_str(text)                           /* a C string, without its final zero */
 #define HAPAX_BYTES(data, size) hapax_key_bytes((data), (size))
 #define HAPAX_KEY_OF(object) hapax_key_bytes(&(object), sizeof(object)) /* the bytes of a variable without padding */
+
+/*
+ * Takes text that hapax writes: n bytes (above 0), not terminated, valid during the call; pieces end anywhere. Another result than
+ * 0 ends the writing, and the function that wrote returns it. Called outside locks and read sections, on the writing thread.
+ */
+typedef int (*hapax_write_fn)(const char *text, size_t n, void *ctx);
 
 /* The version of the library that is linked, as "major.minor.patch". A static string; any thread; never blocks. */
 HAPAX_API const char *hapax_version(void);
