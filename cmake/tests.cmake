@@ -79,6 +79,7 @@ foreach(kind unit api prop fault torture)
 endforeach()
 
 include(${PROJECT_SOURCE_DIR}/cmake/fuzz.cmake)
+include(${PROJECT_SOURCE_DIR}/cmake/docs.cmake)
 
 # hapax-stress, from outside: scripts that get the program.
 if(TARGET hapax-stress AND HAPAX_STRESS)
