@@ -2,6 +2,7 @@
 # Every tests/{unit,api,prop,fault,torture}/*.c is one program; every TEST() in it is one CTest test with a process of
 # its own. A program with a main() of its own is one test.
 pkg_check_modules(CMOCKA cmocka)
+pkg_check_modules(JSONC json-c)
 
 set(histories_sources harness/history.c harness/linearize.c harness/rng.c histories/corrupt.c histories/rounds.c)
 file(GLOB support_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/support/*.c)
@@ -43,6 +44,10 @@ function(hapax_test_program source kind)
 		file(GLOB memory ${PROJECT_SOURCE_DIR}/stress/model/memory*.c)
 		target_sources(${target} PRIVATE ${memory})
 		target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/stress)
+	endif()
+	file(STRINGS ${source} parses_json REGEX "^#include <json-c/" LIMIT_COUNT 1)
+	if(parses_json)
+		target_link_libraries(${target} PRIVATE ${JSONC_LINK_LIBRARIES})
 	endif()
 	file(STRINGS ${source} own_main REGEX "^int main\\(" LIMIT_COUNT 1)
 	if(own_main AND kind STREQUAL "torture")

@@ -67,6 +67,18 @@ HAPAX_API bool hapax_leak_tracing(void);
  */
 HAPAX_API size_t hapax_leak_report(hapax_env *env, void (*fn)(const hapax_leak *leak, void *ctx), void *ctx);
 
+/*
+ * The same report as one JSON object, for programs and for keeping: {"format":1, "version", "pid", "tracing",
+ * "leaks":[{"type", "object", "key", "holder", "held", "inherited", "cycle", "count", "from":[{"object", "type", "offset"}],
+ * "sites":[{"address", "text", "taken"}]}], "alive": what hapax_leak_report() returns}; the names are those of hapax_leak. Addresses
+ * are strings ("0x7f.."), what is NULL there is null, and "offset" is null for HAPAX_LEAK_THROUGH_HOLDER. A key is shown as it is
+ * if it is printable UTF-8, as an unsigned number in native byte order if it has 1, 2, 4 or 8 other bytes, else as "0x" and
+ * hexadecimal digits; at most 48 bytes of that, then "...". In names every byte that is no UTF-8 is U+FFFD.
+ * Returns 0; or what `write` returned when it ended the writing. HAPAX_ENULL (`write`), HAPAX_ENOMEM: `write` was not called.
+ * Thread: any. Section: outside. Blocks: no. `write` is called while references are held, as the fn of hapax_leak_report() is.
+ */
+HAPAX_API HAPAX_MUST_CHECK int hapax_leak_report_json(hapax_env *env, hapax_write_fn write, void *ctx);
+
 HAPAX_END_DECLS
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Leak reports without memory: nothing is told of, nothing is kept. */
+/* Leak reports without memory: nothing is told of or written, nothing is kept. */
 #include "fault/sweep.h"
 
 static void count_told(const hapax_leak *leak, void *ctx)
@@ -37,6 +37,38 @@ static void reported(struct world *w, int status)
 }
 
 SWEEP(hapax_leak_report, of_the_world, .nomem = true, .prepare = point, .call = report, .done = reported)
+
+/* What is written is counted; its braces say whether it is whole. */
+static int count_text(const char *text, size_t n, void *ctx)
+{
+	struct world *w = ctx;
+
+	CHECK(n > 0);
+	for (size_t i = 0; i < n; i++)
+		w->result += (text[i] == '{') - (text[i] == '}');
+	w->size += n;
+	return 0;
+}
+
+static int report_json(struct world *w)
+{
+	int status;
+
+	w->result = 0;
+	w->size = 0;
+	status = hapax_leak_report_json(w->env, count_text, w);
+	CHECK_EQ(w->result, 0);
+	CHECK_EQ(status == HAPAX_OK, w->size > 0);
+	return status;
+}
+
+static void written(struct world *w, int status)
+{
+	CHECK_EQ(status, HAPAX_OK);
+	CHECK(w->size > 500);
+}
+
+SWEEP(hapax_leak_report_json, of_the_world, .nomem = true, .prepare = point, .call = report_json, .done = written)
 
 static int tracing(struct world *w)
 {
