@@ -30,6 +30,10 @@ function(hapax_test_program source kind)
 	target_compile_definitions(${target} PRIVATE HAPAX_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
 		HAPAX_SHARED_LIBRARY="$<TARGET_FILE:hapax>")
 	add_dependencies(${target} hapax)
+	# optimizing what tests say themselves is most of the time they take to build, and changes nothing of what they run
+	if(NOT kind STREQUAL "torture" AND NOT HAPAX_COVERAGE)
+		target_compile_options(${target} PRIVATE -O0)
+	endif()
 	if(kind STREQUAL "fault") # support/wrap.h
 		foreach(call malloc aligned_alloc mmap pthread_create pthread_key_create pthread_setspecific clock_gettime
 				syscall getrandom)
