@@ -89,6 +89,7 @@ endforeach()
 
 include(${PROJECT_SOURCE_DIR}/cmake/fuzz.cmake)
 include(${PROJECT_SOURCE_DIR}/cmake/docs.cmake)
+include(${PROJECT_SOURCE_DIR}/cmake/observe.cmake)
 
 # hapax-stress, from outside: scripts that get the program.
 if(TARGET hapax-stress AND HAPAX_STRESS)

@@ -19,6 +19,7 @@
 #include <hapax/async.h>
 #include <hapax/memo.h>
 #include <hapax/leak.h>
+#include <hapax/observe.h>
 #include <hapax/auto.h>
 
 #endif

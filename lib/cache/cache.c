@@ -26,10 +26,12 @@ _Static_assert(HPX_FLIGHT_LOADING == HPX_W_LOADING && HPX_FLIGHT_WAITED == HPX_W
 /* All caches, for the child of a fork: changed under the lock, one pointer store at a time. */
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static HPX_ATOMIC(struct hapax_cache *) all;
+static uint64_t last_number; /* under the lock */
 
 static void list_add(hapax_cache *c)
 {
 	pthread_mutex_lock(&list_lock);
+	c->number = ++last_number;
 	/* order: CACHE.LIST relaxed; under the lock */
 	hpx_init(&c->next, hpx_load_relaxed(&all));
 	/* order: CACHE.LIST -> release; a child copied at any instant sees a whole list */
@@ -53,6 +55,29 @@ static void list_remove(hapax_cache *c)
 		hpx_store_release(&at->next, hpx_load_relaxed(&c->next));
 	}
 	pthread_mutex_unlock(&list_lock);
+}
+
+hapax_cache *hpx_cache_next(uint64_t *after)
+{
+	hapax_cache *c, *found;
+	bool in = false;
+
+	hpx_thread_ready();
+	do {
+		found = NULL;
+		pthread_mutex_lock(&list_lock);
+		/* order: CACHE.LIST relaxed; under the lock. The newest comes first. */
+		for (c = hpx_load_relaxed(&all); c && c->number > *after; c = hpx_load_relaxed(&c->next))
+			found = c;
+		if (found) {
+			*after = found->number;
+			hpx_read_lock(); /* inside the lock: a fork that has it may wait for readers */
+			in = hpx_cache_visit(found);
+			hpx_read_unlock();
+		}
+		pthread_mutex_unlock(&list_lock);
+	} while (found && !in);
+	return found;
 }
 
 /* ---- creating ---------------------------------------------------------------------------------------------------- */

@@ -130,6 +130,7 @@ struct hapax_cache {
 	struct hpx_async async;
 	struct hpx_computes computes;
 	struct hpx_event event;       /* an exclusive instance has gone; a call has left a closed cache */
+	uint64_t number;              /* in the process, in the order of creation, from 1 */
 	HPX_ATOMIC(struct hapax_cache *) next; /* list of all caches; changed under its lock, read in a forked child */
 	struct hpx_deferred deferred;
 };
@@ -184,6 +185,10 @@ static inline bool hpx_cache_enter_quick(hapax_cache *c)
 	hpx_count(&c->counters, HPX_CACHE_CAME, 1);
 	return true;
 }
+/* In a section: a call comes in that only looks; false: the cache is ending. It leaves outside sections. */
+bool hpx_cache_visit(hapax_cache *c);
+/* cache.c: visits the cache of the lowest number above *after, which is then its number; NULL: there is none that is not ending. */
+hapax_cache *hpx_cache_next(uint64_t *after);
 /* Slow calls in progress: exact at rest. */
 uint64_t hpx_cache_calls(hapax_cache *c);
 /* The state is ENDING, and a grace period has passed since: nobody counts in the counters. This thread is in, or has the handle. Once. */

@@ -61,6 +61,15 @@ int hpx_cache_enter(hapax_cache *c, enum hpx_cache_state limit)
 	return rc;
 }
 
+/* As long as the section lasts nobody who ends the cache folds its counters, so that nothing says that it may finish. */
+bool hpx_cache_visit(hapax_cache *c)
+{
+	if (hpx_cache_enter_quick(c))
+		return true;
+	/* order: CACHE.CALLS acquire; as in enter_closed() */
+	return hpx_cache_state(c) == HPX_CACHE_CLOSED && !(hpx_add_acquire(&c->calls, 1) & HPX_CACHE_FINISHED);
+}
+
 void hpx_cache_leave(hapax_cache *c) { hpx_cache_leave_quick(c); }
 
 /* WENT first: what has gone has come before. */

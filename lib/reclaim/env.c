@@ -23,6 +23,7 @@ pthread_mutex_t hpx_slow = PTHREAD_MUTEX_INITIALIZER;
 hapax_env *hpx_envs;
 extern const struct ck_ec_ops hpx_event_ops;
 
+static uint64_t last_number; /* hpx_slow */
 static hapax_env default_env;
 static pthread_once_t default_once = PTHREAD_ONCE_INIT;
 
@@ -116,6 +117,7 @@ static void set_up(hapax_env *env, const hapax_env_options *o)
 	hpx_pool_init(env);
 	hpx_env_set_threshold(env);
 	pthread_mutex_lock(&hpx_slow);
+	env->number = env->is_default ? 0 : ++last_number;
 	env->next = hpx_envs;
 	env->back = &hpx_envs;
 	if (hpx_envs)
@@ -281,6 +283,24 @@ bool hpx_env_exists(hapax_env *env)
 	pthread_mutex_unlock(&hpx_slow);
 	return at != NULL;
 }
+
+hapax_env *hpx_env_next(uint64_t *from)
+{
+	hapax_env *at, *found = NULL;
+
+	pthread_mutex_lock(&hpx_slow);
+	for (at = hpx_envs; at; at = at->next)
+		if (at->number >= *from && (!found || at->number < found->number))
+			found = at;
+	if (found) {
+		*from = found->number + 1;
+		hpx_env_begin(found); /* it is in the list, so that it has not been found to have nothing left */
+	}
+	pthread_mutex_unlock(&hpx_slow);
+	return found;
+}
+
+uint64_t hpx_env_number(const hapax_env *env) { return env->number; }
 
 bool hpx_env_lasts(const hapax_env *env) { return env->is_default; }
 

@@ -109,6 +109,7 @@ struct hapax_env {
 	};
 	_Alignas(HPX_CACHE_LINE) hapax_env *next;
 	hapax_env **back; /* hpx_slow, as `next` */
+	uint64_t number; /* in the order of creation; 0: the default one */
 	unsigned flags;
 	hapax_allocator allocator;
 	hapax_clock clock;

@@ -86,6 +86,9 @@ void hpx_synchronize(void);
 hapax_env *hpx_env_or_default(hapax_env *env);
 void hpx_env_hold(hapax_env *env); /* a cache, table or class uses it; under no lock */
 void hpx_env_drop(hapax_env *env);
+/* The environment of the lowest number from *from on, held, and *from the number after it; NULL: there is none. */
+hapax_env *hpx_env_next(uint64_t *from);
+uint64_t hpx_env_number(const hapax_env *env); /* in the order of creation; the default one has 0 */
 bool hpx_env_threadless(hapax_env *env); /* HAPAX_ENV_NO_THREAD */
 bool hpx_env_lasts(const hapax_env *env); /* the default one */
 void hpx_env_close(hapax_env *env); /* the last of hapax_env_destroy(); not of the default one */

@@ -15,6 +15,7 @@ LOWER = {
     "expiry": ["base"],
     "cache": ["base", "reclaim", "object", "table", "flight", "policy", "expiry"],
     "memo": ["base", "reclaim", "object", "table", "flight", "policy", "expiry", "cache"],
+    "observe": ["base", "reclaim", "object", "table", "flight", "policy", "expiry", "cache", "memo"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^">]+)[">]')
 
