@@ -1,4 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
+# The programs of the tutorial, which its page quotes, are built and run as the examples are.
+file(GLOB tutorial CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/tutorial/*.c)
+foreach(source IN LISTS tutorial)
+	get_filename_component(name ${source} NAME_WE)
+	add_executable(tutorial-${name} ${source})
+	target_link_libraries(tutorial-${name} PRIVATE hapax_warnings hapax_build hapax)
+	add_test(NAME tutorial.${name} COMMAND tutorial-${name})
+	set_tests_properties(tutorial.${name} PROPERTIES LABELS api TIMEOUT 60 ENVIRONMENT "${HAPAX_TEST_ENVIRONMENT}")
+endforeach()
+
 # The pages: links, anchors, code blocks, commands; and that what checks them would say so. Once, in the plain build.
 if(NOT HAPAX_SANITIZE AND NOT HAPAX_DEBUG)
 	set(docs_check ${PROJECT_SOURCE_DIR}/tests/docs/check.py --cc ${CMAKE_C_COMPILER} --cxx ${CMAKE_CXX_COMPILER})
@@ -10,5 +20,6 @@ if(NOT HAPAX_SANITIZE AND NOT HAPAX_DEBUG)
 	endforeach()
 	add_test(NAME docs.check COMMAND ${docs_check} ${docs_programs} ${PROJECT_SOURCE_DIR})
 	add_test(NAME docs.faults COMMAND ${PROJECT_SOURCE_DIR}/tests/docs/faults.py ${docs_check} ${PROJECT_SOURCE_DIR})
-	set_tests_properties(docs.check docs.faults PROPERTIES LABELS lint TIMEOUT 60)
+	add_test(NAME docs.complete COMMAND ${PROJECT_SOURCE_DIR}/tests/docs/complete.py ${PROJECT_SOURCE_DIR})
+	set_tests_properties(docs.check docs.faults docs.complete PROPERTIES LABELS lint TIMEOUT 60)
 endif()
