@@ -5,7 +5,7 @@ include(CMakePackageConfigHelpers)
 install(TARGETS hapax hapax_static EXPORT hapaxTargets
 	LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/hapax DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-	FILES_MATCHING PATTERN "*.h" PATTERN "testing.h" EXCLUDE)
+	FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp" PATTERN "testing.h" EXCLUDE)
 install(EXPORT hapaxTargets NAMESPACE hapax:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/hapax)
 
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/hapaxConfig.cmake.in ${PROJECT_BINARY_DIR}/hapaxConfig.cmake

@@ -136,11 +136,7 @@ foreach(target hapax_headers_c hapax_headers_cxx)
 	target_link_libraries(${target} PRIVATE hapax_warnings)
 endforeach()
 
-# The C++ handles.
-add_executable(handles ${PROJECT_SOURCE_DIR}/tests/api/handles.cpp)
-target_link_libraries(handles PRIVATE hapax_warnings hapax_build $<IF:$<BOOL:${HAPAX_COVERAGE}>,hapax_testing,hapax>)
-add_test(NAME api.handles COMMAND handles)
-set_tests_properties(api.handles PROPERTIES LABELS api TIMEOUT 60 ENVIRONMENT "${HAPAX_TEST_ENVIRONMENT}")
+include(${PROJECT_SOURCE_DIR}/cmake/cpp.cmake)
 
 # The examples (example.c is the README's), run from the build tree.
 file(GLOB examples CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/examples/*.c)

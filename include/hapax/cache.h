@@ -193,6 +193,9 @@ typedef struct hapax_cache_options {
 	hapax_executor executor; /* run NULL: see refresh_ns */
 	hapax_start_fn start;
 	hapax_load_many_fn load_many;
+	/* Called once with `arg` when the cache has been destroyed and no call on it is in progress, on the thread that ends it,
+	 * outside locks; not when hapax_cache_create() fails. May be NULL */
+	void (*arg_free)(void *arg);
 } hapax_cache_options;
 
 #define HAPAX_CACHE_OPTIONS_INIT .size = sizeof(hapax_cache_options)

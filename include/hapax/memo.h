@@ -153,6 +153,7 @@ typedef struct hapax_memo_options {
 	const hapax_policy *policy;
 	hapax_key_ops keys;      /* `hash` only, of the encoded arguments, called once per call; the rest is refused */
 	const char *name;        /* for reports; NULL: "memo" */
+	void (*ctx_free)(void *ctx); /* called once when the memo has been destroyed and no call on it is in progress; may be NULL */
 } hapax_memo_options;
 #define HAPAX_MEMO_OPTIONS_INIT .size = sizeof(hapax_memo_options)
 

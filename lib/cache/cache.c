@@ -175,6 +175,7 @@ static void configure(hapax_cache *c, const hapax_cache_options *o)
 	c->start = o->start;
 	c->load_many = o->load_many;
 	c->arg = o->arg;
+	c->arg_free = o->arg_free;
 	c->keys = o->keys;
 	c->leak = o->leak;
 	c->leak_ctx = o->leak_ctx;
@@ -392,6 +393,9 @@ static void left_over(void *e, uint64_t word, void *ctx)
 
 void hpx_cache_finish(hapax_cache *c)
 {
+	void (*arg_free)(void *arg) = c->arg_free;
+	void *arg = c->arg;
+
 	list_remove(c);
 	hpx_exclusive_fini(c);
 	hpx_table_end(c->table, left_over, c);
@@ -403,6 +407,8 @@ void hpx_cache_finish(hapax_cache *c)
 		hpx_class_detach(c->class);
 	/* order: RECLAIM.RETIRE; deaths that found the cache through their class are in sections */
 	hpx_retire(c->env, &c->deferred, sizeof *c, cache_free);
+	if (arg_free)
+		arg_free(arg);
 }
 
 void hpx_cache_release(hapax_cache *c, struct hpx_object *o)

@@ -119,6 +119,7 @@ struct hapax_cache {
 	hapax_start_fn start;
 	hapax_load_many_fn load_many;
 	void *arg;
+	void (*arg_free)(void *arg);
 	hapax_key_ops keys;
 	void (*leak)(const hapax_key *key, void *object, const char *type, uint64_t count, bool inherited, void *ctx);
 	void *leak_ctx;

@@ -83,6 +83,8 @@ static int build(hapax_memo *memo, const hapax_memo_options *o)
 		.make = memo->make ? hpx_memo_run_make : NULL,
 		.keys = {.hash = o->keys.hash, .ctx = o->keys.ctx},
 		.name = o->name ? o->name : "memo",
+		.arg = o->ctx,
+		.arg_free = o->ctx_free,
 	};
 	int rc = 0;
 

@@ -1,25 +1,12 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-// The C++ handles: ownership moves, weak handles read dead, and an exception out of a loader abandons the load.
-#include <cstdio>
-#include <cstdlib>
-#include <stdexcept>
+// The C++ handles: ownership moves, weak handles read dead and tell, objects are made and end as C++ has it; and what happens
+// to an exception of a plain C loader: it is let through, and abandons the load.
+#include "api.hpp"
 
-#include <hapax/hapax.hpp>
+#include <cstring>
+#include <memory>
 
 namespace {
-
-struct value {
-	int number;
-};
-int destroyed;
-
-void check(bool holds, const char *what)
-{
-	if (holds)
-		return;
-	std::fprintf(stderr, "failed: %s\n", what);
-	std::exit(1);
-}
 
 int load(void *object, const hapax_key *key, void *, hapax_load_error *)
 {
@@ -29,54 +16,86 @@ int load(void *object, const hapax_key *key, void *, hapax_load_error *)
 	return HAPAX_LOAD_OK;
 }
 
-hapax_type value_type()
+void ownership()
 {
-	hapax_type type{};
-	type.struct_size = sizeof type;
-	type.name = "value";
-	type.size = sizeof(value);
-	type.destroy = [](void *, void *) { destroyed++; };
-	return type;
+	hapax::ref<thing> one, moved, none;
+	hapax::weak<thing> weak, told;
+	int deaths = 0;
+
+	CHECK(hapax::make(nullptr, one, 123) == HAPAX_OK && one->text == "123");
+	CHECK(std::string_view(hapax_type_of(one.get())->name) == "thing");
+	hapax::ref<thing> same = one.share();
+	CHECK(same == one && hapax_count(one.get()) == 2);
+	moved = std::move(one);
+	CHECK(!one && moved == same && hapax_count(same.get()) == 2);
+	CHECK(hapax::weak<thing>::of(same, weak) == HAPAX_OK && weak.get() == same);
+	CHECK(hapax::weak<thing>::of(same, [&deaths, alone = std::make_unique<int>(3)]() { deaths += *alone; }, told) == HAPAX_OK);
+	CHECK(hapax::weak<thing>::of(none, [&deaths]() { deaths += 100; }, told) == HAPAX_ENULL && told.alive());
+	same.reset();
+	CHECK(thing::alive == 1 && deaths == 0);
+	moved = nullptr;
+	CHECK(thing::alive == 0 && deaths == 3);
+	CHECK(!weak.alive() && !weak.get() && !told.alive());
+
+	CHECK(hapax::make(nullptr, one, 2) == HAPAX_OK);
+	CHECK(hapax::weak<thing>::of(one, [&deaths]() { deaths += 100; }, told) == HAPAX_OK);
+	told.reset(); // cancels
+	one.reset();
+	CHECK(deaths == 3);
+}
+
+struct fragile { // its constructor throws, its move does not
+	std::unique_ptr<int> number;
+
+	explicit fragile(int n) : number(std::make_unique<int>(n))
+	{
+		if (n < 0)
+			throw std::out_of_range("below zero");
+	}
+};
+
+void made_and_not_made()
+{
+	hapax::ref<fragile> f;
+	bool thrown = false;
+
+	CHECK(hapax::make(nullptr, f, 4) == HAPAX_OK && *f->number == 4);
+	try {
+		(void)hapax::make(nullptr, f, -1);
+	} catch (const std::out_of_range &) {
+		thrown = true;
+	}
+	CHECK(thrown && f && *f->number == 4);
+}
+
+void exception_of_a_plain_loader()
+{
+	hapax_cache_options options = hapax::options();
+	hapax_cache *cache = nullptr;
+	void *object = nullptr;
+	bool thrown = false;
+
+	options.type = &hapax::type<value>;
+	options.load = load;
+	CHECK(hapax_cache_create(&cache, &options) == HAPAX_OK);
+	try {
+		(void)!hapax_cache_get(cache, HAPAX_STR("wrong"), &object);
+	} catch (const std::runtime_error &) {
+		thrown = true;
+	}
+	CHECK(thrown && !object && hapax_cache_size(cache) == 0);
+	CHECK(hapax_cache_get(cache, HAPAX_STR("right!"), &object) == HAPAX_OK);
+	CHECK(hapax::ref<value>::adopt(object)->number == 6);
+	hapax_cache_destroy(cache);
 }
 
 } // namespace
 
 int main()
 {
-	static const hapax_type type = value_type();
-	hapax_cache_options options{};
-	hapax_cache *cache = nullptr;
-
-	options.size = sizeof options;
-	options.type = &type;
-	options.load = load;
-	check(hapax_cache_create(&cache, &options) == 0, "a cache");
-	{
-		hapax::ref<value> one, same, moved;
-		hapax::weak<value> weak;
-
-		check(hapax::get(cache, hapax::key("abc"), one) == 0 && one->number == 3, "a load");
-		check(hapax::get(cache, hapax::key("abc"), same) == 0 && same == one, "the same object");
-		check(hapax_count(one.get()) == 2, "two references");
-		moved = std::move(one);
-		check(!one && moved == same && hapax_count(same.get()) == 2, "moving takes no reference");
-		check(hapax::weak<value>::of(same, weak) == 0 && weak.get() == same, "a weak handle");
-		same.reset();
-		moved = nullptr;
-		check(destroyed == 1, "destroyed with the last handle");
-		check(!weak.alive() && !weak.get(), "the weak handle reads dead");
-
-		bool thrown = false;
-		try {
-			(void)hapax::get(cache, hapax::key("wrong"), one);
-		} catch (const std::runtime_error &) {
-			thrown = true;
-		}
-		check(thrown && !one, "the exception of a loader comes through");
-		check(hapax_cache_size(cache) == 0 && destroyed == 1, "and leaves nothing");
-		check(hapax::get(cache, hapax::key("right!"), one) == 0, "the cache goes on");
-	}
-	check(destroyed == 2, "nothing is left");
-	hapax_cache_destroy(cache);
+	ownership();
+	made_and_not_made();
+	exception_of_a_plain_loader();
+	CHECK(thing::alive == 0);
 	return 0;
 }

@@ -20,6 +20,9 @@ say "pkg-config, shared"
 cp -r "$here/pkgconfig" "$work/pkgconfig"
 make -s -C "$work/pkgconfig" EXAMPLE="$example" shared
 "$work/pkgconfig/example-shared"
+say "pkg-config, C++"
+make -s -C "$work/pkgconfig" CONSUMER="$here/consumer.cpp" cpp
+"$work/pkgconfig/consumer-cpp"
 say "pkg-config, static"
 make -s -C "$work/pkgconfig" EXAMPLE="$example" static
 "$work/pkgconfig/example-static"
@@ -32,9 +35,11 @@ fi
 
 say "find_package"
 cmake -S "$here/find_package" -B "$work/cmake" -DCMAKE_PREFIX_PATH="$work/prefix" -DEXAMPLE="$example" \
+	-DCONSUMER="$here/consumer.cpp" \
 	${clang:+-DCMAKE_C_COMPILER="$clang"} >/dev/null
 cmake --build "$work/cmake" >/dev/null
 "$work/cmake/example_shared"
 "$work/cmake/example_static"
+"$work/cmake/consumer_cpp"
 [ ! -x "$work/cmake/example_tsan" ] || "$work/cmake/example_tsan"
 say "all consumers ran"

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The C++ headers: each compiles alone, as C++17 and C++20, and tests/api/*.cpp use them.
+file(GLOB hpp CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/hapax/*.hpp)
+set(units)
+foreach(header IN LISTS hpp)
+	get_filename_component(name ${header} NAME_WE)
+	set(unit ${PROJECT_BINARY_DIR}/headers/hpp_${name}.cpp)
+	file(CONFIGURE OUTPUT ${unit} CONTENT "#include <hapax/${name}.hpp>\n#include <hapax/${name}.hpp>\nint hapax_hpp_${name};\n")
+	list(APPEND units ${unit})
+endforeach()
+file(GLOB api CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/api/*.cpp)
+if(NOT HAPAX_SANITIZE AND NOT HAPAX_DEBUG) # what a compiler says of them is the same everywhere
+	add_library(hapax_headers_hpp OBJECT ${units})
+	add_library(hapax_headers_cxx20 OBJECT ${api})
+	set_target_properties(hapax_headers_cxx20 PROPERTIES CXX_STANDARD 20)
+	foreach(target hapax_headers_hpp hapax_headers_cxx20)
+		target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/include)
+		target_link_libraries(${target} PRIVATE hapax_warnings)
+		target_compile_options(${target} PRIVATE -O0)
+	endforeach()
+endif()
+
+foreach(source IN LISTS api)
+	get_filename_component(name ${source} NAME_WE)
+	add_executable(api_${name} ${source})
+	target_link_libraries(api_${name} PRIVATE hapax_warnings hapax_build Threads::Threads
+		$<IF:$<BOOL:${HAPAX_COVERAGE}>,hapax_testing,hapax>)
+	add_test(NAME api.${name} COMMAND api_${name})
+	set_tests_properties(api.${name} PROPERTIES LABELS api TIMEOUT 60 ENVIRONMENT "${HAPAX_TEST_ENVIRONMENT}")
+endforeach()
