@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""gdb: "source .../hapax.py" makes the commands "hapax ..." and shows hapax's types as what they are. See docs/debugging.md."""
+import os
+import sys
+
+_here = os.path.dirname(os.path.abspath(__file__))
+if _here not in sys.path:
+    sys.path.insert(0, _here)
+
+import hapax_gdb.commands  # noqa: E402
+import hapax_gdb.printers  # noqa: E402
+
+hapax_gdb.commands.register()
+hapax_gdb.printers.register()
