@@ -5,6 +5,7 @@
 Everything that is shown is known: TARGET (target.c) says what there is, and what hapax_leak_report_json() says of it. The core's
 answers are the process's. And the constants that debug information does not have are those of the headers."""
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -22,13 +23,14 @@ def fail(what, text=""):
     sys.exit(f"{what}\n{text}")
 
 
-def gdb(source, arguments, commands):
+def gdb(source, arguments, commands, locale):
     """What each command printed, by the command."""
     call = ["gdb", "-nx", "-batch", "-iex", "set debuginfod enabled off", "-iex", "set auto-load no", "-iex", "set width 0",
             "-ex", f"source {source / 'tools/gdb/hapax.py'}"]
     for i, command in enumerate(commands):
         call += ["-ex", f"echo @@{i}\\n", "-ex", f"python\ntry: gdb.execute({command!r})\nexcept gdb.error as e: print(e)"]
-    run = subprocess.run(call + arguments, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    run = subprocess.run(call + arguments, capture_output=True, timeout=60, stdin=subprocess.DEVNULL,
+                         encoding="utf-8", env=dict(os.environ, LC_ALL=locale))
     text = run.stdout + run.stderr
     if re.search(r"ptrace: Operation not permitted|Could not trace the inferior", text):
         print("skipped: this system does not let a debugger run a program")
@@ -68,12 +70,12 @@ def check(out, report):
     n = r"0x[0-9a-f]+"
     has(out, "hapax caches", r"^address +name +kind +state +present +retained +hits +misses +hit% +waits +loads +failures +flights$",
         rf"^{n} +pages +cache +open +2 +- +1 +\d+ +[0-9.]+ +3 +3 +0 +1$", rf"^{n} +models +cache +open +3 +4 +0 +5 +0\.0 +0 +5 +1 +1$",
-        rf"^{n} +squares +memo +open +1 +1 +0 +1 +0\.0 +0 +1 +0 +0$", rf"^{n} +remote\\x1b\[2J +cache +open +0 +- .* 1$")
-    has(out, "hapax flights", r'^pages +load +"slow" +thread 2 \(LWP \d+ "target"\) +3 +0$', r'^models +load +"7" +thread 5 .* 0 +0$',
-        r'^remote\\x1b\[2J +load +"far" +to be completed +0 +1$')
-    has(out, "hapax threads", r"^thread 1 \(LWP \d+ \"target\"\): in no call that loads or waits$",
+        rf"^{n} +squares +memo +open +1 +1 +0 +1 +0\.0 +0 +1 +0 +0$", rf"^{n} +remote\\u001b\[2J +cache +open +0 +- .* 1$")
+    has(out, "hapax flights", r'^pages +load +"slow" +thread 2 \(LWP \d+ "gdb_target"\) +3 +0$', r'^models +load +"7" +thread 5 .* 0 +0$',
+        r'^remote\\u001b\[2J +load +"far" +to be completed +0 +1$')
+    has(out, "hapax threads", r"^thread 1 \(LWP \d+ \"gdb_target\"\): in no call that loads or waits$",
         r'^thread 2 .*:\n    in the load of "slow" of pages$',
-        r'^thread 3 .*:\n    waits for the load of "slow" of pages, by thread 2 \(LWP \d+ "target"\)$',
+        r'^thread 3 .*:\n    waits for the load of "slow" of pages, by thread 2 \(LWP \d+ "gdb_target"\)$',
         r'^thread 5 .*:\n    in the load of "7" of models\n    waits for the load of "slow" of pages, by thread 2 ')
     has(out, "hapax table pages", rf'^"/front": page {n}, 2 references$', r'^"slow": loading, waited for$',
         rf'^"a longer key of fifty bytes that cannot be shown\.\.\.": page {n}, 1 reference$', r"^3 entries$")
@@ -92,7 +94,6 @@ def check(out, report):
     has(out, "print *sessions", r'= table "sessions" = \{table = table "sessions" = \{.*user1 = session ')
     has(out, "print notes", rf'= {n} weak map "notes"$')
     has(out, "print *pages->table", r'/front = page .*, 2 references', "slow = loading, waited for")
-    has(out, "print *(hapax_key *) &example", r'= "ex\\x9bample"$')
     has(out, "hapax leaks", rf'^page {n}, known to pages under "/front", 2 references$', rf"^session {n}, held by notes, 1 reference$",
         r"^1 of type session$", rf"^{report['alive']} objects alive$")
     leaks = json.loads(out["hapax leaks -json"])
@@ -122,15 +123,20 @@ def main():
     work.mkdir(parents=True, exist_ok=True)
     core, report = work / "core", work / "report.json"
     core.unlink(missing_ok=True)
-    before = gdb(source, [str(target)], ["hapax caches"])
+    before = gdb(source, [str(target)], ["hapax caches"], "C")
     has(before, "hapax caches", r"^hapax: (the program is not running|there is no debug information)")
     commands = SHOWN + REFUSED
     live = gdb(source, ["--args", str(target), str(report)],
-               ["break stopped", "run"] + commands + [f"generate-core-file {core}"])
+               ["break stopped", "run"] + commands + [f"generate-core-file {core}"], "C.UTF-8")
     check(live, json.loads(report.read_text()))
-    dead = gdb(source, [str(target), str(core)], commands)
+    dead = gdb(source, [str(target), str(core)], commands, "C")
     core.unlink()
+    example = "print *(hapax_key *) &example"
+    has(live, example, r'= "exämple"$')
+    has(dead, example, r'= "ex\\u00e4mple"$')
     for command in commands:
+        if command == example:
+            continue
         # gdb numbers the values that it prints
         if re.sub(r"^\$\d+", "$", live[command], flags=re.M) != re.sub(r"^\$\d+", "$", dead[command], flags=re.M):
             fail(f"{command}: a core says something else than its process", f"{live[command]}---\n{dead[command]}")

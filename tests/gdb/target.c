@@ -3,6 +3,7 @@
  * gdb/target.c - a program to look at with a debugger: it stops in stopped() with a load in progress, threads that wait for it,
  * a load that waits for another one's load, one that nobody has completed yet, and things in every kind of holder.
  */
+#define _GNU_SOURCE
 #include <hapax/hapax.h>
 
 #include <pthread.h>
@@ -31,7 +32,7 @@ static void page_destroy(void *object, void *arg)
 }
 
 HAPAX_TYPE(page, struct page, .destroy = page_destroy);
-HAPAX_TYPE(session, struct session);
+HAPAX_TYPE(session, struct session, .flags = 0);
 
 static hapax_cache *pages, *models, *remote;
 static hapax_memo *squares;
@@ -44,7 +45,7 @@ static hapax_load *token;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static bool go_on;
-hapax_key example = {"ex\302\233ample", 9};
+hapax_key example = {"ex\303\244mple", 8};
 
 /* ---- loaders ----------------------------------------------------------------------------------------------------- */
 

@@ -151,5 +151,12 @@ def key_text(data):
 
 
 def quoted(name):
-    """A name or key for a terminal: nothing that would move the cursor."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(name))
+    """A name or key for a terminal: nothing that would move the cursor, or that its character set does not have."""
+    return "".join(c if c.isprintable() and _has(c) else f"\\u{ord(c):04x}" for c in str(name))
+
+
+def _has(character):
+    try:
+        return bool(character.encode(gdb.host_charset()))
+    except (UnicodeEncodeError, LookupError):
+        return character.isascii()
