@@ -14,6 +14,7 @@ add_library(hapax_lines_flags INTERFACE) # the last of the flags
 target_compile_options(hapax_lines_flags INTERFACE -g1 -fsanitize=thread "SHELL:--param tsan-instrument-func-entry-exit=0" -Wno-tsan
 	-U__SANITIZE_THREAD__ -U_FORTIFY_SOURCE ${libc})
 add_library(hapax_lines_code OBJECT EXCLUDE_FROM_ALL ${HAPAX_SOURCES})
+target_compile_definitions(hapax_lines_code PRIVATE HPX_NO_SEGMENT) # its thread's lines are nobody's
 target_link_libraries(hapax_lines_code PRIVATE hapax_warnings hapax_code hapax_lines_flags)
 
 file(GLOB lines_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/stress/lines/*.c)

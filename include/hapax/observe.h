@@ -26,6 +26,20 @@ typedef enum hapax_metrics_format {
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_metrics_write(hapax_metrics_format format, hapax_write_fn write, void *ctx);
 
+/*
+ * The statistics segment of this process, which hapax-top reads: a memory file of 2 MiB (sparse: nothing but its first page is
+ * used before somebody asks) and a thread, "hapax-stats", that sleeps in it with all signals blocked until somebody asks for
+ * figures. Only the process's own user and root can open the file. It is there from the first cache on that is created in an
+ * environment with threads; not in a program that is started with the environment variable HAPAX_SEGMENT=off, nor where the system
+ * refuses, which nobody is told of. In the child of a fork with hapax_after_fork_child() there is a new one.
+ * on: makes it if it is not there, whatever the environment variable says; also if the application has closed all descriptors (as
+ * daemons do), which took it away. off: gives it up; there is none until it is asked for again. A snapshot that is being made at
+ * that instant is completed, and not waited for.
+ * Thread: any. Section: outside. Blocks: no. Returns 0. Fails: HAPAX_ENOMEM (memory, descriptors, or the system does not allow
+ * such files), HAPAX_ETHREAD.
+ */
+HAPAX_API int hapax_segment_enable(bool on);
+
 HAPAX_END_DECLS
 
 #endif

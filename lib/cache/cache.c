@@ -277,6 +277,7 @@ int hpx_cache_create(hapax_cache **out, const hapax_cache_options *options, cons
 	c->samples = hpx_env_coarse(c->env);
 	list_add(c);
 	hpx_table_named(c->table, c->name, hpx_cache_known);
+	hpx_cache_created(env);
 	*out = c;
 	return 0;
 }

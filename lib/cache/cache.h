@@ -162,6 +162,9 @@ static inline void hpx_cache_frame_pop(struct hpx_frame *frame)
 /* cache.c: hapax_cache_create() for a client, whose options are not checked for their size. */
 int hpx_cache_create(hapax_cache **out, const hapax_cache_options *options, const struct hpx_client *client);
 
+/* observe layer: a cache has been created. Outside locks and sections. */
+void hpx_cache_created(hapax_env *env);
+
 /* calls.c: a slow call comes in: 0, or HAPAX_ECLOSED when the state is above `limit`. leave() for each that came in. */
 int hpx_cache_enter(hapax_cache *c, enum hpx_cache_state limit);
 void hpx_cache_leave(hapax_cache *c);

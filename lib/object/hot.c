@@ -219,7 +219,7 @@ static void *undertake(void *arg);
 /* Where no thread is to be had, deaths wait for hapax_reclaim() and its kin, or for the next one. */
 static void undertaker_start(void)
 {
-	if (hpx_thread_start(undertake))
+	if (hpx_thread_start(undertake, NULL, 0))
 		return;
 	pthread_mutex_lock(&lock);
 	undertaker = false;

@@ -519,7 +519,7 @@ static void *reclaimer(void *arg)
 	return NULL;
 }
 
-bool hpx_thread_start(void *(*run)(void *))
+bool hpx_thread_start(void *(*run)(void *), void *arg, size_t stack)
 {
 	sigset_t all, before;
 	pthread_attr_t attr;
@@ -531,12 +531,14 @@ bool hpx_thread_start(void *(*run)(void *))
 	failed = pthread_attr_init(&attr);
 	if (!failed) {
 		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-		failed = pthread_create(&thread, &attr, run, NULL);
+		failed = stack ? pthread_attr_setstacksize(&attr, stack) : 0;
+		if (!failed)
+			failed = pthread_create(&thread, &attr, run, arg);
 		pthread_attr_destroy(&attr);
 	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	errno = saved;
-	return !failed;
+	return !failed || (stack && hpx_thread_start(run, arg, 0)); /* too small for the program's thread-local data, say */
 }
 
 /* Lazily, once; when it fails garbage stays until somebody tries again. */
@@ -547,7 +549,7 @@ bool hpx_gp_start(void)
 	/* order: RECLAIM.START relaxed; one wins */
 	if (HPX_LIKELY(hpx_load_relaxed(&started)))
 		return true;
-	if (!hpx_cas_acq_rel(&started, &none, 1) || hpx_thread_start(reclaimer))
+	if (!hpx_cas_acq_rel(&started, &none, 1) || hpx_thread_start(reclaimer, NULL, 0))
 		return true;
 	hpx_store_relaxed(&started, 0); /* order: RECLAIM.START relaxed; somebody else may try */
 	return false;

@@ -60,8 +60,8 @@ void hpx_thread_ready(void);
 /* Whether its exit will be noticed: hpx_thread_leaving() is called then, if it is set (once, at load time). */
 bool hpx_thread_noticed(void);
 extern void (*hpx_thread_leaving)(void);
-/* Starts a detached thread with all signals blocked; false: it could not be had. */
-bool hpx_thread_start(void *(*run)(void *));
+/* Starts a detached thread with all signals blocked; false: it could not be had. `stack`: bytes that will do; 0: the usual. */
+bool hpx_thread_start(void *(*run)(void *), void *arg, size_t stack);
 void hpx_thread_roam(void); /* such a thread's: may run on whatever core the process's first thread may */
 
 /* This thread's share of `env`, or NULL when there is none to be had. The inline part is one compare. */

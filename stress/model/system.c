@@ -295,6 +295,7 @@ int *model_errno(void) { return engine.current ? &engine.current->error : &engin
 int model_pthread_attr_init(void *attributes) { return attributes ? 0 : EINVAL; }
 int model_pthread_attr_destroy(void *attributes) { return attributes ? 0 : EINVAL; }
 int model_pthread_attr_setdetachstate(void *attributes, int state) { return attributes && state >= 0 ? 0 : EINVAL; }
+int model_pthread_attr_setstacksize(void *attributes, size_t stack) { return attributes && stack ? 0 : EINVAL; }
 int model_pthread_sigmask(int how, const void *set, void *old) { return how >= 0 && (set || old) ? 0 : EINVAL; }
 int model_sigfillset(void *set) { return set ? 0 : -1; }
 int model_atexit(void (*fn)(void)) { return fn ? 0 : -1; } /* no run ends the process, and none forks */

@@ -45,3 +45,17 @@ TEST(without_memory_nothing_is_written)
 	CHECK(n > 3); /* environments, types, caches: each failed once */
 	world_end(&w);
 }
+
+static int enable(struct world *w)
+{
+	(void)w;
+	return hapax_segment_enable(true);
+}
+
+static void enabled(struct world *w, int status)
+{
+	(void)w;
+	CHECK_EQ(status, HAPAX_OK);
+}
+
+SWEEP(hapax_segment_enable, once, .call = enable, .done = enabled)
