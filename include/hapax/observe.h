@@ -14,7 +14,9 @@
 HAPAX_BEGIN_DECLS
 
 typedef enum hapax_metrics_format {
-	HAPAX_METRICS_JSON = 0 /* one object, UTF-8; its fields are described in docs/observing.md */
+	HAPAX_METRICS_JSON = 0, /* one object, UTF-8; its fields are described in docs/observing.md */
+	HAPAX_METRICS_PROMETHEUS = 1 /* Prometheus' text format 0.0.4, UTF-8; docs/metrics.md lists the metrics. Content-Type:
+					text/plain; version=0.0.4 */
 } hapax_metrics_format;
 
 /*

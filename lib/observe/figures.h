@@ -96,5 +96,7 @@ struct hpx_json_limits {
 };
 #define HPX_JSON_ALL (struct hpx_json_limits){SIZE_MAX, SIZE_MAX}
 int hpx_figures_json(const struct hpx_figures *f, struct hpx_json_limits limits, hapax_write_fn write, void *ctx);
+/* prometheus.c: what write() returned. */
+int hpx_figures_prometheus(const struct hpx_figures *f, hapax_write_fn write, void *ctx);
 
 #endif

@@ -11,12 +11,13 @@ int hapax_metrics_write(hapax_metrics_format format, hapax_write_fn write, void 
 
 	if (!write)
 		return HAPAX_ENULL;
-	if (format != HAPAX_METRICS_JSON)
+	if (format != HAPAX_METRICS_JSON && format != HAPAX_METRICS_PROMETHEUS)
 		return HAPAX_EOPTION;
 	rc = hpx_figures_gather(&figures);
 	if (rc)
 		return rc;
-	rc = hpx_figures_json(&figures, HPX_JSON_ALL, write, ctx);
+	rc = format == HAPAX_METRICS_JSON ? hpx_figures_json(&figures, HPX_JSON_ALL, write, ctx)
+					  : hpx_figures_prometheus(&figures, write, ctx);
 	errno = saved;
 	return rc;
 }
