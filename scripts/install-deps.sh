@@ -8,13 +8,13 @@ packages=(cmake ninja-build gcc g++ pkg-config python3 git make
 	clang-19 libclang-rt-19-dev clang-14 libclang-rt-14-dev
 	liburcu-dev libck-dev libxxhash-dev
 	libcmocka-dev libsqlite3-dev libssl-dev libzstd-dev libjson-c-dev libtbb-dev
-	zstd sqlite3 coreutils spin gdb)
+	zstd sqlite3 coreutils spin gdb mandoc)
 packages+=("$@") # what one target alone needs
 
 # What a package is needed for, where a file or command says it as well: other systems need no Debian package then.
 provided() {
 	case $1 in
-	python3 | git | make | gdb | zstd | sqlite3 | clang-19 | clang-14 | cmake | gcc | g++) command -v "$1" >/dev/null ;;
+	python3 | git | make | gdb | mandoc | zstd | sqlite3 | clang-19 | clang-14 | cmake | gcc | g++) command -v "$1" >/dev/null ;;
 	ninja-build) command -v ninja >/dev/null ;;
 	pkg-config) command -v pkg-config >/dev/null ;;
 	spin) command -v spin >/dev/null ;;

@@ -94,7 +94,7 @@ HAPAX_API void hapax_completions_destroy(hapax_completions *queue);
 HAPAX_API int hapax_completions_fd(const hapax_completions *queue);
 /* The oldest completion, or NULL. Any thread; never blocks. */
 HAPAX_API hapax_completion *hapax_completions_take(hapax_completions *queue);
-/* hapax_cache_get_async into the queue. On an error the completion is not queued. */
+/* hapax_cache_get_async() into the queue. On an error the completion is not queued. Fails: as hapax_cache_get_async(). */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_get_queued(hapax_cache *cache, hapax_key key, const hapax_get_options *options,
 						      hapax_completions *queue, hapax_completion *completion);
 

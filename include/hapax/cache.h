@@ -242,12 +242,15 @@ typedef struct hapax_get_options {
 
 #define HAPAX_GET_OPTIONS_INIT .size = sizeof(hapax_get_options)
 
-/* hapax_cache_get with a deadline, a loader of its own, the load error, a refusal. `options` NULL: as hapax_cache_get. */
+/* hapax_cache_get with a deadline, a loader of its own, the load error, a refusal. `options` NULL: all defaults.
+ * Fails: as hapax_cache_get(); HAPAX_EOPTSIZE, HAPAX_EFLAGS, HAPAX_EOPTION (both loaders), HAPAX_ETIMEDOUT, HAPAX_INFLIGHT. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_get_with(hapax_cache *cache, hapax_key key, const hapax_get_options *options,
 						    void **out);
 
-/* Present or not: 0 and an owned reference, or HAPAX_MISS; never loads, never waits. _if_present counts a hit or miss. */
+/* What is present: 0 and an owned reference, or HAPAX_MISS; never loads, never waits. Counts a hit or a miss.
+ * Fails: HAPAX_ENULL, key errors, HAPAX_ECLOSED, HAPAX_NEGATIVE, HAPAX_ECALLBACK. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_get_if_present(hapax_cache *cache, hapax_key key, void **out);
+/* The same, and nobody is told: no statistics are counted, neither bounds nor idle time see it. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_get_quietly(hapax_cache *cache, hapax_key key, void **out);
 /*
  * Borrows the object under `key`: no reference is taken, and nothing shared is written. 0: a borrow has begun; *object can be
@@ -260,7 +263,9 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_cache_get_quietly(hapax_cache *cache, hapax
  * hash), HAPAX_ECLOSED, HAPAX_ETYPE (not a type with HAPAX_TYPE_BORROW). No borrow has begun then, and *object is NULL.
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_borrow(hapax_cache *cache, hapax_key key, const void **object);
-/* As their hapax_table_ namesakes; put fences loads of the key. HAPAX_ETYPE for an object of another type. */
+/* Puts `object` (held by the caller) under `key`, replacing what was there; loads of the key that are in flight are not installed.
+ * Fails: as hapax_table_put(); HAPAX_ETYPE (an object of another type), HAPAX_ECLOSED, HAPAX_EBUSY (exclusive: the old instance is
+ * still held), HAPAX_EWEIGHT, HAPAX_ECALLBACK. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_put(hapax_cache *cache, hapax_key key, void *object);
 
 typedef struct hapax_put_options {
@@ -272,18 +277,31 @@ typedef struct hapax_put_options {
 } hapax_put_options;
 #define HAPAX_PUT_OPTIONS_INIT .size = sizeof(hapax_put_options)
 
-/* put with values of its own. The cache's `expire` callback is not asked when ttl_ns is given. */
+/* hapax_cache_put() with values of the entry's own. The cache's `expire` callback is not asked when ttl_ns is given. `options` NULL:
+ * all defaults. Fails: as hapax_cache_put(); HAPAX_EOPTSIZE, HAPAX_EFLAGS, HAPAX_EOPTION. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_put_with(hapax_cache *cache, hapax_key key, void *object,
 						    const hapax_put_options *options);
-/* What is present is used by it, as by a get: for bounds and idle time. It is no hit, and reloads nothing. */
+/* The object that is present under `key`, or else `object`, put there now: 0 and an owned reference in *out in both cases;
+ * *inserted (may be NULL) says which. What is present is used by it, as by a get: for bounds and idle time. It is no hit, and
+ * reloads nothing. Fails: as hapax_cache_put(). */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_get_or_put(hapax_cache *cache, hapax_key key, void *object, void **out,
 						      bool *inserted);
+/* Removes what is under `key`, and fences the loads of it that are in flight: 0 if something live was there, else HAPAX_MISS.
+ * Works in a closed cache, too. Needs no memory. Fails: HAPAX_ENULL, key errors. */
 HAPAX_API int hapax_cache_remove(hapax_cache *cache, hapax_key key);
+/* The same if it is exactly `object`; else HAPAX_MISS, and no load is fenced. Fails: as hapax_cache_remove(). */
 HAPAX_API int hapax_cache_remove_if(hapax_cache *cache, hapax_key key, const void *object);
+/* Removes, and gives an owned reference to what was there: 0, or HAPAX_MISS. Fails: as hapax_cache_remove(). */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_pop(hapax_cache *cache, hapax_key key, void **out);
+/* 1 present, 0 absent, or an error as of hapax_cache_remove(). Takes no reference, counts nothing. */
 HAPAX_API int hapax_cache_contains(hapax_cache *cache, hapax_key key);
+/* Entries with an object; an estimate while calls are running, exact at rest. */
 HAPAX_API size_t hapax_cache_size(hapax_cache *cache);
+/* Removes everything installed before the call, and fences all loads in flight. Objects are not touched. Cannot fail, needs no
+ * memory. */
 HAPAX_API void hapax_cache_clear(hapax_cache *cache);
+/* Begins an iteration over what is present; hapax_iter_next() goes on with it, hapax_iter_close() ends it. Counts and touches
+ * nothing. Fails: HAPAX_ENULL, HAPAX_ECLOSED, HAPAX_ENOMEM. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_iterate(hapax_cache *cache, hapax_iter **out);
 
 /* ---- time and bounds of present entries -------------------------------------------------------------------------- */

@@ -53,10 +53,10 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_cache_compute(hapax_cache *cache, hapax_key
 						   uint64_t deadline, void **out, hapax_change *change,
 						   hapax_load_error *error);
 
-/* put that says what it replaced: *previous (may be NULL) is that object, owned, or NULL. Fails as compute. */
+/* hapax_cache_put() that says what it replaced: *previous (may be NULL) is that object, owned, or NULL. Fails as hapax_cache_compute(). */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_upsert(hapax_cache *cache, hapax_key key, void *object, void **previous);
 /* Replaces exactly `expected` by `object`: 0, or HAPAX_MISS if something else or nothing is present. An object that died or
- * expired never matches. Fails as compute. */
+ * expired never matches. Fails as hapax_cache_compute(). */
 HAPAX_API HAPAX_MUST_CHECK int hapax_cache_replace_if(hapax_cache *cache, hapax_key key, const void *expected, void *object);
 
 /*

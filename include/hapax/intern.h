@@ -33,10 +33,10 @@ typedef struct hapax_interner_options {
 } hapax_interner_options;
 #define HAPAX_INTERNER_OPTIONS_INIT .size = sizeof(hapax_interner_options)
 
-/* Fails: HAPAX_ENULL, HAPAX_EOPTSIZE, HAPAX_EFLAGS, HAPAX_EOPTION (neither type nor contents; borrowed keys), HAPAX_ETYPE,
+/* Returns 0 and an interner that the caller owns. Fails: HAPAX_ENULL, HAPAX_EOPTSIZE, HAPAX_EFLAGS, HAPAX_EOPTION (neither type nor contents; borrowed keys), HAPAX_ETYPE,
  * HAPAX_ENOTWEAK, HAPAX_ENOMEM. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_interner_create(hapax_interner **out, const hapax_interner_options *options);
-/* NULL is a no-op. Objects stay valid. No other call on it may be running or follow. */
+/* Ends it; NULL is a no-op. Objects stay valid. No other call on it may be running or follow. */
 HAPAX_API void hapax_interner_destroy(hapax_interner *interner);
 
 /* The canonical live object equal to `object` (held by the caller), or else `object`, which is canonical from now on: 0 and an

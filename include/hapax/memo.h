@@ -161,8 +161,11 @@ typedef struct hapax_memo_options {
  * OWNED), HAPAX_EOPTION, HAPAX_ETYPE, HAPAX_EALIGN, HAPAX_ENOTWEAK, HAPAX_ENOMEM, what the policy's create() answers. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_memo_create(hapax_memo **out, const hapax_memo_options *options);
 
-/* As hapax_cache_close() and hapax_cache_destroy(). Results and owners stay valid, and may die on other threads meanwhile. */
+/* Refuses new calls with HAPAX_ECLOSED and releases all waiters with it, as hapax_cache_close(). Results and owners stay valid. May
+ * be called twice. Cannot fail, does not wait. */
 HAPAX_API void hapax_memo_close(hapax_memo *memo);
+/* Closes, waits until no call on the memo is in progress, reports results still alive, frees, as hapax_cache_destroy(). Results and
+ * owners stay valid, and may die on other threads meanwhile. NULL is a no-op. */
 HAPAX_API void hapax_memo_destroy(hapax_memo *memo);
 
 /*
@@ -174,7 +177,7 @@ HAPAX_API void hapax_memo_destroy(hapax_memo *memo);
  * hapax_weak_count() counts it as one.
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_memo_call(hapax_memo *memo, void *owner, const hapax_arg *args, size_t n, void **out);
-/* With one argument of bytes, HAPAX_TAG_BYTES. */
+/* hapax_memo_call() with one argument of bytes, HAPAX_TAG_BYTES. Fails: as hapax_memo_call(). */
 HAPAX_API HAPAX_MUST_CHECK int hapax_memo_get(hapax_memo *memo, void *owner, hapax_key key, void **out);
 
 typedef struct hapax_memo_call_options {
@@ -184,6 +187,8 @@ typedef struct hapax_memo_call_options {
 	hapax_load_error *error; /* likewise */
 } hapax_memo_call_options;
 #define HAPAX_MEMO_CALL_OPTIONS_INIT .size = sizeof(hapax_memo_call_options)
+/* hapax_memo_call() with a deadline and the load error. `options` NULL: the same. Fails: as hapax_memo_call(); HAPAX_EOPTSIZE,
+ * HAPAX_EFLAGS, HAPAX_ETIMEDOUT, HAPAX_INFLIGHT. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_memo_call_with(hapax_memo *memo, void *owner, const hapax_arg *args, size_t n,
 						    const hapax_memo_call_options *options, void **out);
 

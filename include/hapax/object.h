@@ -101,7 +101,7 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_box_new(hapax_env *env, void *pointer, void
 /* The type of boxes, for caches that hold them. Static, valid for ever. */
 HAPAX_API const hapax_type *hapax_box_type(void);
 
-/* The object's type; needs a reference or a callback in progress. */
+/* The object's type. The caller holds the object, or it is called from its destructor or a callback of its death. */
 HAPAX_API const hapax_type *hapax_type_of(const void *object);
 
 /*

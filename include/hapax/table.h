@@ -62,7 +62,7 @@ HAPAX_API void hapax_table_destroy(hapax_table *table);
  * HAPAX_EGARBAGE. Blocks: at the garbage bound. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_table_put(hapax_table *table, hapax_key key, void *object);
 
-/* Returns 0 and an owned reference to the live object under `key`, or HAPAX_MISS. */
+/* Returns 0 and an owned reference to the live object under `key`, or HAPAX_MISS. Fails: HAPAX_ENULL, key errors. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_table_get(hapax_table *table, hapax_key key, void **out);
 
 /* The live object under `key`, or else `object`, put there now: 0 and an owned reference in *out in both cases;
@@ -70,11 +70,11 @@ HAPAX_API HAPAX_MUST_CHECK int hapax_table_get(hapax_table *table, hapax_key key
 HAPAX_API HAPAX_MUST_CHECK int hapax_table_get_or_put(hapax_table *table, hapax_key key, void *object, void **out,
 						      bool *inserted);
 
-/* Removes: 0 if something live was there, else HAPAX_MISS. Needs no memory. */
+/* Removes: 0 if something live was there, else HAPAX_MISS. Needs no memory. Fails: HAPAX_ENULL, key errors. */
 HAPAX_API int hapax_table_remove(hapax_table *table, hapax_key key);
-/* Removes if it is exactly `object`. */
+/* Removes if it is exactly `object`; else HAPAX_MISS. Needs no memory. */
 HAPAX_API int hapax_table_remove_if(hapax_table *table, hapax_key key, const void *object);
-/* Removes and gives an owned reference to what was there, or HAPAX_MISS. */
+/* Removes and gives an owned reference to what was there, or HAPAX_MISS. Fails: as hapax_table_get(). */
 HAPAX_API HAPAX_MUST_CHECK int hapax_table_pop(hapax_table *table, hapax_key key, void **out);
 /* Removes an arbitrary live entry and gives an owned reference, or HAPAX_EMPTY. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_table_pop_any(hapax_table *table, void **out);

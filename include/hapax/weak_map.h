@@ -40,7 +40,7 @@ typedef struct hapax_weak_map_options {
 } hapax_weak_map_options;
 #define HAPAX_WEAK_MAP_OPTIONS_INIT .size = sizeof(hapax_weak_map_options)
 
-/* `options` NULL: all defaults. Fails: HAPAX_ENULL, HAPAX_EOPTSIZE, HAPAX_EFLAGS, HAPAX_ENOMEM. */
+/* Returns 0 and a map that the caller owns. `options` NULL: all defaults. Fails: HAPAX_ENULL, HAPAX_EOPTSIZE, HAPAX_EFLAGS, HAPAX_ENOMEM. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_map_create(hapax_weak_map **out, const hapax_weak_map_options *options);
 /* Ends it and releases its data; NULL is a no-op. Keys and open iterators stay valid; keys may die on other threads meanwhile.
  * No other call on it may be running or follow. Cannot fail, needs no memory. */
@@ -53,22 +53,26 @@ HAPAX_API void hapax_weak_map_destroy(hapax_weak_map *map);
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_map_put(hapax_weak_map *map, void *key, void *data);
 /* 0 and an owned reference to the key's data, or HAPAX_MISS. Fails: HAPAX_ENULL, HAPAX_ENOTWEAK, HAPAX_EFOREIGN. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_map_get(hapax_weak_map *map, void *key, void **data);
-/* The key's data, or else `data`, put there now: 0 and an owned reference in *out in both cases; *inserted may be NULL. */
+/* The key's data, or else `data`, put there now: 0 and an owned reference in *out in both cases; *inserted may be NULL.
+ * Fails: as hapax_weak_map_put(). */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_map_get_or_put(hapax_weak_map *map, void *key, void *data, void **out, bool *inserted);
-/* 0 if the key had data, else HAPAX_MISS; errors as get. Needs no memory. */
+/* Removes: 0 if the key had data, else HAPAX_MISS. Needs no memory. Fails: as hapax_weak_map_get(). */
 HAPAX_API int hapax_weak_map_remove(hapax_weak_map *map, void *key);
 /* Removes, and gives the map's reference to the caller; or HAPAX_MISS. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_map_pop(hapax_weak_map *map, void *key, void **data);
 /* Removes an arbitrary entry: owned references to its key, alive, and its data; or HAPAX_EMPTY. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_map_pop_any(hapax_weak_map *map, void **key, void **data);
-/* 1 or 0, or an error as get. */
+/* 1 if the key has data, 0 if not, or an error as of hapax_weak_map_get(). */
 HAPAX_API int hapax_weak_map_contains(hapax_weak_map *map, void *key);
 /* Entries; an estimate while calls are running, exact at rest, never below 0. */
 HAPAX_API size_t hapax_weak_map_size(hapax_weak_map *map);
 /* Removes everything put before the call. Cannot fail, needs no memory. */
 HAPAX_API void hapax_weak_map_clear(hapax_weak_map *map);
-/* As hapax_table_copy() and hapax_table_snapshot(): the copy holds keys weakly and the same data by references of its own. */
+/* Puts every live pair of `source` into `target`, which holds keys weakly and the same data by references of its own; into itself:
+ * nothing to do. On an error what was already put stays and *copied (may be NULL) says how many. Fails: as hapax_weak_map_put(). */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_map_copy(hapax_weak_map *target, hapax_weak_map *source, size_t *copied);
+/* A new map with the live pairs of `source`: keys weakly, data by references of its own. Fails: HAPAX_ENULL, HAPAX_ENOMEM,
+ * HAPAX_EGARBAGE. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_map_snapshot(hapax_weak_map *source, hapax_weak_map **out);
 
 /* Iteration, as hapax_iter: next() gives a live key and its data, both pinned until the next call on the iterator, or
@@ -91,21 +95,30 @@ typedef struct hapax_weak_set_options {
 } hapax_weak_set_options;
 #define HAPAX_WEAK_SET_OPTIONS_INIT .size = sizeof(hapax_weak_set_options)
 
+/* Returns 0 and a set that the caller owns. `options` NULL: all defaults. Fails: as hapax_weak_map_create(). */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_set_create(hapax_weak_set **out, const hapax_weak_set_options *options);
+/* Ends it; NULL is a no-op. Members and open iterators stay valid. No other call on it may be running or follow. Cannot fail. */
 HAPAX_API void hapax_weak_set_destroy(hapax_weak_set *set);
 /* Adding a member again changes nothing: 0 both times; *added (may be NULL) says whether it was new. Fails as hapax_table_put. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_set_add(hapax_weak_set *set, void *object, bool *added);
-/* 0, or HAPAX_MISS if it is no member (to discard is to ignore that). Errors as hapax_weak_map_get. Needs no memory. */
+/* Removes: 0, or HAPAX_MISS if it is no member (to discard is to ignore that). Needs no memory.
+ * Fails: as hapax_weak_map_get(). */
 HAPAX_API int hapax_weak_set_remove(hapax_weak_set *set, void *object);
+/* 1 if it is a member, 0 if not, or an error as of hapax_weak_map_get(). */
 HAPAX_API int hapax_weak_set_contains(hapax_weak_set *set, void *object);
 /* Removes an arbitrary live member and gives an owned reference to it, or HAPAX_EMPTY. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_set_pop(hapax_weak_set *set, void **object);
+/* Live members; an estimate while calls are running, exact at rest. */
 HAPAX_API size_t hapax_weak_set_size(hapax_weak_set *set);
+/* Removes every member added before the call. Cannot fail, needs no memory. */
 HAPAX_API void hapax_weak_set_clear(hapax_weak_set *set);
-/* Adds every live member of `source` to `target`; *copied (may be NULL): how many were gone over. */
+/* Adds every live member of `source` to `target`; *copied (may be NULL): how many were gone over. Fails: as
+ * hapax_weak_set_add(). */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_set_copy(hapax_weak_set *target, hapax_weak_set *source, size_t *copied);
+/* A new set with the members of `source` that are alive, held weakly. Fails: as hapax_table_snapshot(). */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_set_snapshot(hapax_weak_set *source, hapax_weak_set **out);
-/* Each member that is alive throughout is given exactly once, pinned until the next call; then HAPAX_EMPTY. */
+/* Iteration: next() gives a live member, pinned until the next call on the iterator, or HAPAX_EMPTY. Each member that is alive
+ * throughout is given exactly once. The set may be changed, cleared or destroyed meanwhile. close() accepts NULL. */
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_set_iterate(hapax_weak_set *set, hapax_weak_set_iter **out);
 HAPAX_API HAPAX_MUST_CHECK int hapax_weak_set_next(hapax_weak_set_iter *iter, void **object);
 HAPAX_API void hapax_weak_set_close(hapax_weak_set_iter *iter);
