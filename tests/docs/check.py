@@ -183,11 +183,8 @@ def units(page, language):
     return found
 
 
-def render(page, unit, language, headers):
-    text = "".join(block.text for block in unit)
+def render(page, unit):
     out = []
-    if "#include" not in text:
-        out.append((C_PRELUDE if language == "c" else CXX_PRELUDE) + headers)
     for block in unit:
         if block.given.strip():
             out.append(f'#line {block.line} "{page.name}"\n{block.given}\n')
@@ -211,17 +208,26 @@ def check_compiled(pages, source, compilers, work):
         headers = "".join(f"#include <hapax/{name}>\n" for name in public)
         if language == "cpp":
             headers = "#include <hapax/hapax.hpp>\n"
-        groups = {}
+        prelude = (C_PRELUDE if language == "c" else CXX_PRELUDE) + headers
+        groups, together = {}, []
         for page in pages.values():
             for unit in units(page, language):
                 needs = tuple(word[6:] for block in unit for word in block.words if word.startswith("needs="))
                 if needs and (not shutil.which("pkg-config") or subprocess.call(["pkg-config", "--exists", *needs])):
                     print(f"{page.name}:{unit[0].line}: not compiled, there is no {' '.join(needs)}")
                     continue
-                file = work / f"{count}.{language}"
-                file.write_text(render(page, unit, language, headers))
-                groups.setdefault(needs, []).append(file)
                 count += len(unit)
+                text = render(page, unit)
+                own = any("#include" in block.text for block in unit)
+                if language == "cpp" and not own and not needs: # its headers take a second: once for all
+                    together.append(f"namespace page_{count} {{\n{text}\n}}\n")
+                    continue
+                file = work / f"{count}.{language}"
+                file.write_text(text if own else prelude + text)
+                groups.setdefault(needs, []).append(file)
+        if together:
+            (work / f"all.{language}").write_text(prelude + "".join(together))
+            groups.setdefault((), []).append(work / f"all.{language}")
         for needs, files in groups.items():
             flags = subprocess.run(["pkg-config", "--cflags", *needs], capture_output=True, text=True).stdout if needs else ""
             # what a fragment declares is not always used; -S, as -fsyntax-only does not see results that are not looked at
