@@ -13,6 +13,7 @@ Code blocks have a language, and are checked by it:
 A comment on the lines directly above a block says what kind of block it is:
   <!-- from: FILE -->         it is FILE, less its licence line; FILE is seen to by the build
   <!-- from: FILE NAME -->    it is what is in FILE between a line with [NAME] and one with [/NAME], less its indentation
+  <!-- output: PROGRAM -->    it is in what PROGRAM, one of --program, writes, if that has been built and there are any
   <!-- code: WORDS given: DECLARATIONS -->    WORDS, each optional, and declarations that the reader has to imagine:
       body         what is inside of a function
       continues    goes on where the last block of its language on the page ended
@@ -42,7 +43,7 @@ CXX_PRELUDE = "#include <memory>\n#include <mutex>\n#include <string>\n#include 
 class Block:
     def __init__(self, line, language):
         self.line, self.language, self.lines = line, language, []
-        self.quoted, self.words, self.given = None, [], ""
+        self.quoted, self.words, self.given, self.output = None, [], "", None
 
     @property
     def text(self):
@@ -83,11 +84,14 @@ class Page:
         self.bad.append((line, what))
 
     def marker(self, block, text):
-        match = re.search(r"<!--\s*(from|code):\s*(.*?)\s*-->", text, re.S)
+        match = re.search(r"<!--\s*(from|code|output):\s*(.*?)\s*-->", text, re.S)
         if not match:
             return
         if match[1] == "from":
             block.quoted = match[2].split()
+            return
+        if match[1] == "output":
+            block.output = match[2]
             return
         words, _, block.given = match[2].partition("given:")
         for word in words.split():
@@ -166,6 +170,18 @@ def check_quote(page, block, source):
     at = next((n for n, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))
     page.say(block.line + 1 + at, f"is not what {' '.join(block.quoted)} says: "
              f"{theirs[at].strip() if at < len(theirs) else 'it ends before this'!r}")
+
+
+def check_output(page, block, programs):
+    program = programs.get(block.output)
+    if not programs:
+        return
+    if not program:
+        page.say(block.line, f"shows the output of {block.output}, of which nothing is known here")
+    elif os.access(program, os.X_OK):
+        run = subprocess.run([program], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+        if run.returncode or block.text not in run.stdout:
+            page.say(block.line + 1, f"is not what {block.output} writes (exit status {run.returncode})")
 
 
 def units(page, language):
@@ -383,6 +399,8 @@ def main():
                 blocks += 1
                 if block.quoted:
                     check_quote(page, block, source)
+                elif block.output:
+                    check_output(page, block, shell.programs)
                 elif block.language == "sh":
                     shell.block(page, block)
                 elif block.language in ("python", "json", "cmake"):

@@ -58,6 +58,11 @@ make -C code good
 print("fine")
 ```
 
+<!-- output: says -->
+```text
+two
+```
+
 ```text
 anything at all
 ```
@@ -93,6 +98,8 @@ FAULTS = {
     "option-part": ("```sh\ntool run \\\n    --know\n```\n", 2, "no option --know"),
     "python": ("```python\nprint(\n```\n", 2, ""),
     "json": ("```json\n{]\n```\n", 2, ""),
+    "output": ("<!-- output: tool -->\n```text\nanother\n```\n", 3, "is not what"),
+    "output-of": ("<!-- output: none -->\n```text\nanother\n```\n", 2, "nothing is known"),
     "language": ("```\ntext\n```\n", 1, "language"),
     "word": ("<!-- code: bodi -->\n```c\nint i;\n```\n", 2, "unknown word"),
     "continues": ("<!-- code: continues -->\n```c\nint i;\n```\n", 2, "continues nothing"),
@@ -111,10 +118,13 @@ with tempfile.TemporaryDirectory() as work:
     tool = work / "tool"
     tool.write_text("#!/bin/sh\n[ \"$1\" = run ] && echo 'tool run [--known] [--other=N]'\n")
     tool.chmod(0o755)
+    says = work / "says"
+    says.write_text("#!/bin/sh\nprintf 'one\\ntwo\\n'\n")
+    says.chmod(0o755)
     (work / "good.md").write_text(GOOD)
     for name, (text, _, _) in FAULTS.items():
         (work / f"{name}.md").write_text(text)
-    run = subprocess.run([*check, "--program", f"tool={tool}", str(work)], capture_output=True, text=True)
+    run = subprocess.run([*check, "--program", f"tool={tool}", "--program", f"says={says}", str(work)], capture_output=True, text=True)
 
 said = run.stdout.splitlines()
 bad = [] if run.returncode == 1 else [f"exit status {run.returncode}: {run.stdout}{run.stderr}"]
