@@ -71,12 +71,16 @@ def check(out, report):
     has(out, "hapax caches", r"^address +name +kind +state +present +retained +hits +misses +hit% +waits +loads +failures +flights$",
         rf"^{n} +pages +cache +open +2 +- +1 +\d+ +[0-9.]+ +3 +3 +0 +1$", rf"^{n} +models +cache +open +3 +4 +0 +5 +0\.0 +0 +5 +1 +1$",
         rf"^{n} +squares +memo +open +1 +1 +0 +1 +0\.0 +0 +1 +0 +0$", rf"^{n} +remote\\u001b\[2J +cache +open +0 +- .* 1$")
-    has(out, "hapax flights", r'^pages +load +"slow" +thread 2 \(LWP \d+ "gdb_target"\) +3 +0$', r'^models +load +"7" +thread 5 .* 0 +0$',
+    has(out, "hapax flights", r'^pages +load +"slow" +thread \d+ \(LWP \d+ "gdb_target"\) +3 +0$', r'^models +load +"7" +thread \d+ .* 0 +0$',
         r'^remote\\u001b\[2J +load +"far" +to be completed +0 +1$')
-    has(out, "hapax threads", r"^thread 1 \(LWP \d+ \"gdb_target\"\): in no call that loads or waits$",
-        r'^thread 2 .*:\n    in the load of "slow" of pages$',
-        r'^thread 3 .*:\n    waits for the load of "slow" of pages, by thread 2 \(LWP \d+ "gdb_target"\)$',
-        r'^thread 5 .*:\n    in the load of "7" of models\n    waits for the load of "slow" of pages, by thread 2 ')
+    has(out, "hapax threads", r"^thread \d+ \(LWP \d+ \"gdb_target\"\): in no call that loads or waits$",
+        r'^thread \d+ .*:\n    in the load of "slow" of pages$',
+        r'^thread \d+ .*:\n    waits for the load of "slow" of pages, by thread \d+ \(LWP \d+ "gdb_target"\)$',
+        r'^thread \d+ .*:\n    in the load of "7" of models\n    waits for the load of "slow" of pages, by thread \d+ ')
+    loader = re.search(r'"slow" +(thread \d+ \(LWP \d+) ', out["hapax flights"])[1]
+    if f'{loader} "gdb_target"):\n    in the load of "slow"' not in out["hapax threads"] \
+            or len(re.findall(rf'waits for the load of "slow" of pages, by {re.escape(loader)} ', out["hapax threads"])) != 3:
+        fail("hapax threads: not the thread of hapax flights", out["hapax threads"])
     has(out, "hapax table pages", rf'^"/front": page {n}, 2 references$', r'^"slow": loading, waited for$',
         rf'^"a longer key of fifty bytes that cannot be shown\.\.\.": page {n}, 1 reference$', r"^3 entries$")
     has(out, "hapax table models", *(rf'^"{i}": page {n}, 1 reference, held by the cache$' for i in (100, 101, 102)),

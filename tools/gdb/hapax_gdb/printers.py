@@ -154,7 +154,7 @@ STRUCTURES = {"hapax_key": Key, "hpx_object": Header, "hapax_cache": Cache, "hap
 
 
 class Pointer:
-    """A handle: its address as always, and what it is."""
+    """A handle or key: its address as always, and what it is."""
 
     def __init__(self, value, printer):
         self.value = value
@@ -174,8 +174,7 @@ def lookup(value):
         return STRUCTURES[kind.tag](value)
     if kind.code == gdb.TYPE_CODE_PTR:
         target = kind.target().strip_typedefs()
-        if target.code == gdb.TYPE_CODE_STRUCT and target.tag in STRUCTURES and target.tag.startswith("hapax_") \
-                and target.tag != "hapax_key":
+        if target.code == gdb.TYPE_CODE_STRUCT and target.tag in STRUCTURES and target.tag.startswith("hapax_"):
             return Pointer(value, STRUCTURES[target.tag])
     return None
 
