@@ -11,7 +11,7 @@ target_compile_definitions(hapax-top PRIVATE _GNU_SOURCE)
 target_include_directories(hapax-top PRIVATE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/lib)
 target_include_directories(hapax-top SYSTEM PRIVATE ${JSON_C_INCLUDE_DIRS})
 target_link_libraries(hapax-top PRIVATE hapax_warnings hapax_build ${JSON_C_LINK_LIBRARIES} m)
-install(TARGETS hapax-top RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS hapax-top RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT tools)
 
 if(NOT HAPAX_TESTS)
 	return()
