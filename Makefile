@@ -7,13 +7,17 @@ TORTURE_MODEL_SEEDS ?= 10000000
 MODEL_SEEDS ?= 100000
 MODEL_ARGS ?=
 JOBS ?= $(shell nproc)
+PORT ?= 8080
+SERVER_ARGS ?=
 
-.PHONY: demo check bench policy torture model release debug tsan asan canaries fuzz tsan-lanes coverage spin aarch64 install clean format-check deps help scaling
+.PHONY: demo check server server-bench server-ready bench policy torture model release debug tsan asan canaries fuzz tsan-lanes coverage spin aarch64 install clean format-check deps help scaling
 .NOTPARALLEL:
 
 help:
 	@echo "make demo          an open-file cache over this machine's own files, with its promises proved at the end"
 	@echo "make check         everything quick: tests plain and under the sanitizers, lint, installation, canaries"
+	@echo "make server        the example server (docs/examples/server): PORT=$(PORT), Ctrl-C ends it; its page shows the caches live"
+	@echo "make server-bench  the same server with a mutex and a hash table beside it, under wrk: build/server-bench.json"
 	@echo "make torture       the whole cache under load for TORTURE_SECONDS, in the tsan build too; then the model with"
 	@echo "                   TORTURE_MODEL_SEEDS=$(TORTURE_MODEL_SEEDS) per scenario and depth, which takes days"
 	@echo "make model         the sources under a deterministic scheduler: MODEL_SEEDS=$(MODEL_SEEDS) per scenario and depth"
@@ -43,6 +47,18 @@ bench: deps
 	@cmake --build build/release -j $(JOBS) --target hapax-stress
 	@cmake --build build/release -j $(JOBS) --target hapax-peers -- -k 0 || echo "a peer was not built and will be absent"
 	build/release/bin/hapax-stress bench --json build/bench.json --html build/bench.html $(BENCH_ARGS)
+
+server-ready: deps
+	@cmake --preset release >/dev/null
+	@cmake --build build/release -j $(JOBS) --target hapax-server mutex-server
+	@[ -f build/server.db ] || { echo "making build/server.db"; build/release/bin/hapax-server --make-db --db build/server.db; }
+
+server: server-ready
+	@exec build/release/bin/hapax-server --db build/server.db --files docs --port $(PORT) $(SERVER_ARGS)
+
+server-bench: server-ready
+	@scripts/install-deps.sh wrk
+	docs/examples/server/bench/bench.py --bin build/release/bin --db build/server.db --json build/server-bench.json $(BENCH_ARGS)
 
 scaling: deps
 	@cmake --preset release >/dev/null

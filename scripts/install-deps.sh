@@ -11,7 +11,7 @@ packages=(cmake ninja-build gcc g++ pkg-config make
 	clang-19 libclang-rt-19-dev
 	liburcu-dev libck-dev libxxhash-dev)
 [ $library = 1 ] || packages+=(python3 git clang-14 libclang-rt-14-dev
-	libcmocka-dev libsqlite3-dev libssl-dev libzstd-dev libjson-c-dev libtbb-dev
+	libcmocka-dev libsqlite3-dev libmicrohttpd-dev libssl-dev libzstd-dev libjson-c-dev libtbb-dev
 	zstd sqlite3 coreutils spin gdb mandoc)
 packages+=("$@") # what one target alone needs
 
@@ -29,6 +29,8 @@ provided() {
 	libck-dev) module ck ;;
 	libcmocka-dev) module cmocka ;;
 	libsqlite3-dev) module sqlite3 ;;
+	libmicrohttpd-dev) module libmicrohttpd ;;
+	wrk) command -v wrk >/dev/null ;;
 	libssl-dev) module libcrypto ;;
 	libzstd-dev) module libzstd ;;
 	libjson-c-dev) module json-c ;;
