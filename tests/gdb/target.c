@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * gdb/target.c - a program to look at with a debugger: it stops in stopped() with a load in progress, threads that wait for it,
- * a load that waits for another one's load, one that nobody has completed yet, and things in every kind of holder.
+ * a load that waits for another one's load, one that nobody has completed yet, a reload, a compute, and things in every kind of
+ * holder.
  */
 #define _GNU_SOURCE
 #include <hapax/hapax.h>
@@ -36,7 +37,9 @@ HAPAX_TYPE(session, struct session, .flags = 0);
 
 static hapax_cache *pages, *models, *remote;
 static hapax_memo *squares;
-static hapax_table *sessions;
+static hapax_cache *news;
+static hapax_table *sessions, *many, *crowded, *borrowed;
+static struct session *crowd[1040];
 static hapax_weak_map *notes;
 static hapax_weak_set *active;
 static struct page *front, *big;
@@ -45,21 +48,37 @@ static hapax_load *token;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static bool go_on;
+static unsigned blocked;
 hapax_key example = {"ex\303\244mple", 8};
 
 /* ---- loaders ----------------------------------------------------------------------------------------------------- */
+
+/* Until main() is through with being looked at. */
+static void block(void)
+{
+	pthread_mutex_lock(&lock);
+	blocked++;
+	pthread_cond_broadcast(&changed);
+	while (!go_on)
+		pthread_cond_wait(&changed, &lock);
+	pthread_mutex_unlock(&lock);
+}
+
+static void until_blocked(unsigned n)
+{
+	pthread_mutex_lock(&lock);
+	while (blocked < n)
+		pthread_cond_wait(&changed, &lock);
+	pthread_mutex_unlock(&lock);
+}
 
 static int page_load(void *object, const hapax_key *key, void *arg, hapax_load_error *error)
 {
 	struct page *page = object;
 
 	(void)arg, (void)error;
-	if (key->size == 4 && !memcmp(key->data, "slow", 4)) {
-		pthread_mutex_lock(&lock);
-		while (!go_on)
-			pthread_cond_wait(&changed, &lock);
-		pthread_mutex_unlock(&lock);
-	}
+	if (key->size == 4 && !memcmp(key->data, "slow", 4))
+		block();
 	snprintf(page->text, sizeof(page->text), "%.*s", (int)key->size, (const char *)key->data);
 	return HAPAX_LOAD_OK;
 }
@@ -78,6 +97,32 @@ static int model_load(void *object, const hapax_key *key, void *arg, hapax_load_
 		hapax_release(page);
 	}
 	return HAPAX_LOAD_OK;
+}
+
+/* Its first load is quick, its reload is not. */
+static int news_load(void *object, const hapax_key *key, void *arg, hapax_load_error *error)
+{
+	static unsigned loads;
+
+	(void)object, (void)key, (void)arg, (void)error;
+	if (loads++)
+		block();
+	return HAPAX_LOAD_OK;
+}
+
+static int sum(void *current, const hapax_key *key, void **object, void *arg, hapax_load_error *error)
+{
+	(void)current, (void)key, (void)object, (void)arg, (void)error;
+	block();
+	return HAPAX_COMPUTE_KEEP;
+}
+
+/* All keys are in one place. */
+static int same_hash(const hapax_key *key, uint64_t *hash, void *ctx)
+{
+	(void)key, (void)ctx;
+	*hash = 1;
+	return 0;
 }
 
 static int remote_start(hapax_load *load, const hapax_key *key, void *arg, hapax_load_error *error)
@@ -114,6 +159,13 @@ static void *get_nested(void *arg)
 	(void)arg;
 	OK(page_get(models, HAPAX_KEY_OF(nested), &page));
 	hapax_release(page);
+	return NULL;
+}
+
+static void *compute_sum(void *arg)
+{
+	(void)arg;
+	OK(hapax_cache_compute(models, HAPAX_STR("sum"), sum, NULL, HAPAX_FOREVER, NULL, NULL, NULL));
 	return NULL;
 }
 
@@ -187,6 +239,30 @@ static void fill(void)
 	OK(hapax_cache_get_async(remote, HAPAX_STR("far"), NULL, done, NULL));
 }
 
+/* Tables of unusual contents: one that has grown and may be growing, one of equal hashes, one of borrowed keys. */
+static void fill_tables(void)
+{
+	static const hapax_table_options many_options = {HAPAX_TABLE_OPTIONS_INIT, .name = "many"};
+	static const hapax_table_options crowded_options = {HAPAX_TABLE_OPTIONS_INIT, .name = "crowded", .keys.hash = same_hash};
+	static const hapax_table_options borrowed_options = {HAPAX_TABLE_OPTIONS_INIT, .name = "borrowed", .keys.borrow = true};
+	static const hapax_cache_options news_options = {HAPAX_CACHE_OPTIONS_INIT, .name = "news", .type = &page_type,
+							 .load = news_load, .max_entries = 3};
+	struct page *page;
+
+	OK(hapax_table_create(&many, &many_options));
+	OK(hapax_table_create(&crowded, &crowded_options));
+	OK(hapax_table_create(&borrowed, &borrowed_options));
+	OK(hapax_cache_create(&news, &news_options));
+	for (int i = 0; i < 1040; i++) {
+		OK(session_new(NULL, &crowd[i]));
+		OK(hapax_table_put(i < 1000 ? many : crowded, HAPAX_KEY_OF(i), crowd[i]));
+	}
+	OK(hapax_table_put(borrowed, HAPAX_STR("a key that stays where it is"), crowd[0]));
+	OK(page_get(news, HAPAX_STR("today"), &page));
+	hapax_release(page);
+	OK(hapax_cache_refresh(news, HAPAX_STR("today")));
+}
+
 void stopped(void);
 __attribute__((noinline)) void stopped(void) { __asm__ volatile("" ::: "memory"); }
 
@@ -195,19 +271,21 @@ static int to_file(const char *text, size_t n, void *file) { return fwrite(text,
 /* FILE: where to write the leak report, before it stops. */
 int main(int argc, char **argv)
 {
-	pthread_t loader, waiter[2], nested;
+	pthread_t loader, waiter[2], nested, computing;
 	FILE *file;
 
 	fill();
+	fill_tables();
 	if (pthread_create(&loader, NULL, get_slow, NULL))
 		return 1;
 	until(3, 0);
 	for (int i = 0; i < 2; i++)
 		if (pthread_create(&waiter[i], NULL, get_slow, NULL))
 			return 1;
-	if (pthread_create(&nested, NULL, get_nested, NULL))
+	if (pthread_create(&nested, NULL, get_nested, NULL) || pthread_create(&computing, NULL, compute_sum, NULL))
 		return 1;
 	until(3, 3);
+	until_blocked(3);
 	file = argc > 1 ? fopen(argv[1], "w") : stderr;
 	if (!file || hapax_leak_report_json(NULL, to_file, file) || fflush(file))
 		fail("the leak report", __LINE__);
@@ -220,11 +298,14 @@ int main(int argc, char **argv)
 	pthread_join(waiter[0], NULL);
 	pthread_join(waiter[1], NULL);
 	pthread_join(nested, NULL);
+	pthread_join(computing, NULL);
 	hapax_load_drop(token);
 	hapax_release(big);
 	hapax_release(front);
 	hapax_release(front);
 	for (int i = 0; i < 3; i++)
 		hapax_release(session[i]);
+	for (int i = 0; i < 1040; i++)
+		hapax_release(crowd[i]);
 	return 0;
 }

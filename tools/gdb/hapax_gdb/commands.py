@@ -229,21 +229,20 @@ def holders():
     stand-ins, which are no objects of the program's."""
     caches = {int(c.value["table"]): c for c in things.caches()}
     for core in things.tables():
-        cache = caches.get(int(core.address))
+        cache, ident, name = caches.get(int(core.address)), things.is_ident(core), m.text(core["name"])
         for entry in things.entries(core):
             if entry.loading or entry.gone:
                 continue
             if cache is not None and cache.negative(entry):
                 yield None, None, entry, True
                 continue
-            ident = things.is_ident(core)
             text = cache.key(entry) if cache is not None else m.key_text(entry.key)
             if ident or things.by_address(entry):
                 text = None
-            yield m.text(core["name"]), text, entry, cache is not None and cache.held(entry)
+            yield name, text, entry, cache is not None and cache.held(entry)
             held = things.attached(entry) if ident else 0
             if held:
-                yield m.text(core["name"]), None, Attached(held), True
+                yield name, None, Attached(held), True
 
 
 class Attached:

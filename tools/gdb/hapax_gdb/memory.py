@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Reading a process or core: symbols and types of the library, its atomics, lists and counters, and the bits of its words."""
+import functools
 import re
 import struct
 
@@ -24,10 +25,30 @@ HPX_CTL_DONE = 3
 HPX_SLOT_LOW = 15
 
 
+_kept = []
+
+
+def kept(function):
+    """What it found stays found until the process goes on or libraries come or go: commands look at thousands of objects."""
+    found = functools.lru_cache(maxsize=None)(function)
+    _kept.append(found)
+    return found
+
+
+def forget(event=None):
+    for found in _kept:
+        found.cache_clear()
+
+
+for _events in (gdb.events.cont, gdb.events.exited, gdb.events.new_objfile, gdb.events.clear_objfiles, gdb.events.memory_changed):
+    _events.connect(forget)
+
+
 class Unreadable(gdb.GdbError):
     """There is nothing to be read there, or not what it should be."""
 
 
+@kept
 def block(function):
     """The names of the source file that defines `function`."""
     symbol = gdb.lookup_global_symbol(function)
@@ -37,9 +58,14 @@ def block(function):
     return symbol.symtab.static_block()
 
 
+@kept
+def _symbol(name, function):
+    return gdb.lookup_symbol(name, block(function))[0]
+
+
 def static(name, function):
     """The static variable `name` of the file that defines `function`."""
-    symbol = gdb.lookup_symbol(name, block(function))[0]
+    symbol = _symbol(name, function)
     if symbol is None:
         raise gdb.GdbError(f"hapax: this libhapax has no {name}: another version than these commands are for?")
     if not gdb.selected_inferior().threads():
@@ -47,11 +73,13 @@ def static(name, function):
     return symbol.value()
 
 
+@kept
 def constant(name, function):
     """An enumerator."""
-    return int(gdb.lookup_symbol(name, block(function))[0].value())
+    return int(_symbol(name, function).value())
 
 
+@kept
 def ctype(name, function):
     return gdb.lookup_type(name, block(function))
 
@@ -96,6 +124,11 @@ def word(address):
     return int.from_bytes(raw(address, 8), byteorder())
 
 
+def words(address, n):
+    return struct.unpack(("<" if byteorder() == "little" else ">") + f"{n}Q", raw(address, 8 * n))
+
+
+@kept
 def byteorder():
     return "big" if "big" in gdb.execute("show endian", to_string=True) else "little"
 
@@ -126,6 +159,7 @@ def sums(counters, most):
     return [n % (1 << 64) for n in total]
 
 
+@kept
 def thread_local(name):
     """The offset of a thread-local variable among those of the library."""
     found = re.search(r"offset (0x[0-9a-f]+)", gdb.execute(f"info address {name}", to_string=True))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Objects, tables, caches and threads of a process, found from the library's own lists."""
+import functools
 import struct
 
 import gdb
@@ -21,8 +22,7 @@ class Object:
         self.payload = self.header + 16
         if self.header % 16:
             raise m.Unreadable(f"hapax: {self.payload:#x} is no object: it is not aligned")
-        self.meta = m.word(self.header)
-        self.count = m.word(self.header + 8)
+        self.meta, self.count = m.words(self.header, 2)
         self.cls = class_by_id(self.meta >> m.HPX_CLASS_SHIFT)
         if self.cls is None:
             raise m.Unreadable(f"hapax: there is no object at {self.payload:#x}: nothing before it names a type")
@@ -54,9 +54,15 @@ class Object:
 
 
 def type_name(cls):
-    return m.string(cls["type"]["name"]) or "object"
+    return _type_name(int(cls["type"]["name"]))
 
 
+@m.kept
+def _type_name(address):
+    return m.string(address) or "object"
+
+
+@m.kept
 def class_by_id(number_):
     slots = static("slots", "hpx_class_by_id")
     low, high = slots.type.range()
@@ -87,10 +93,10 @@ def classes():
 class Entry:
     """Under which a table knows an object: its address, and the word before it."""
 
-    def __init__(self, table, address, word=None):
+    def __init__(self, table, address):
         self.table = table
         self.address = address
-        self.word = m.word(address - 8) if word is None else word
+        self.word = m.word(address - 8)
         self.size = self.word >> m.HPX_W_SIZE_SHIFT & ((1 << 25) - 1)
 
     loading = property(lambda self: bool(self.word & m.HPX_W_LOADING))
@@ -99,7 +105,7 @@ class Entry:
 
     @property
     def borrowed(self):
-        return self.table is not None and bool(number(self.table["keys"]["borrow"]))
+        return _borrows(int(self.table.address))
 
     @property
     def keyed(self):
@@ -112,7 +118,7 @@ class Entry:
             return m.raw(m.word(self.address - 16), self.size)
         return m.raw(self.address - self.keyed, self.size)
 
-    @property
+    @functools.cached_property
     def object(self):
         """Its object, if it has one by now and that can be read."""
         try:
@@ -132,6 +138,11 @@ class Entry:
             return "removed"
         found = self.object
         return "present" if found is None or not found.dead else "dead"
+
+
+@m.kept
+def _borrows(table):
+    return bool(number(at(table, "struct hpx_table", "hpx_table_new")["keys"]["borrow"]))
 
 
 def entries(table):
@@ -180,8 +191,12 @@ def tables():
 
 def is_ident(table):
     """Of a weak map, or of a memo's owners: keys are addresses of objects."""
-    symbol = gdb.lookup_symbol("known", block("hpx_ident_named"))[0]
-    return symbol is not None and number(table["known"]) == int(symbol.value().address)
+    return number(table["known"]) == _known()
+
+
+@m.kept
+def _known():
+    return int(gdb.lookup_symbol("known", block("hpx_ident_named"))[0].value().address)
 
 
 def by_address(entry):
