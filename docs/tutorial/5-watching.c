@@ -75,6 +75,18 @@ static void show(void)
 }
 /* [/statistics] */
 
+/* [metrics] */
+static int to_file(const char *text, size_t n, void *file) /* of a server: to the body of its answer to GET /metrics */
+{
+	return fwrite(text, 1, n, file) == n ? 0 : -1;
+}
+
+static void metrics(void)
+{
+	MUST(hapax_metrics_write(HAPAX_METRICS_PROMETHEUS, to_file, stdout) == HAPAX_OK);
+}
+/* [/metrics] */
+
 /* [end] */
 static void forgotten(const hapax_leak *leak, void *ctx)
 {
@@ -107,6 +119,7 @@ int main(void)
 			sched_yield();
 		show();
 	}
+	metrics();
 	shut_down(threads, 3);
 	printf("shut down, nothing left\n");
 	return 0;
