@@ -88,7 +88,6 @@ foreach(kind unit api prop fault torture)
 endforeach()
 
 include(${PROJECT_SOURCE_DIR}/cmake/fuzz.cmake)
-include(${PROJECT_SOURCE_DIR}/cmake/docs.cmake)
 include(${PROJECT_SOURCE_DIR}/cmake/observe.cmake)
 
 # hapax-stress, from outside: scripts that get the program.

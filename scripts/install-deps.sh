@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # install-deps.sh [--library] [PACKAGE...]: installs what the build needs on Debian 12, and PACKAGEs, as far as it is not there
-# yet; --library: what the library and its variant for ThreadSanitizer need. Without anything missing: no network, no root.
+# yet; --library: only what the installed parts need (library, its variant for ThreadSanitizer, hapax-top, man pages).
+# Without anything missing: no network, no root.
 set -eu
 
 library=0
 [ "${1:-}" != --library ] || { library=1; shift; }
 
-packages=(cmake ninja-build gcc g++ pkg-config make
+packages=(cmake ninja-build gcc g++ pkg-config make python3
 	clang-19 libclang-rt-19-dev
-	liburcu-dev libck-dev libxxhash-dev)
-[ $library = 1 ] || packages+=(python3 git clang-14 libclang-rt-14-dev
-	libcmocka-dev libsqlite3-dev libmicrohttpd-dev libssl-dev libzstd-dev libjson-c-dev libtbb-dev
+	liburcu-dev libck-dev libxxhash-dev libjson-c-dev)
+[ $library = 1 ] || packages+=(git clang-14 libclang-rt-14-dev
+	libcmocka-dev libsqlite3-dev libmicrohttpd-dev libssl-dev libzstd-dev libtbb-dev
 	zstd sqlite3 coreutils spin gdb mandoc)
 packages+=("$@") # what one target alone needs
 
