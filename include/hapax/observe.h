@@ -28,6 +28,27 @@ typedef enum hapax_metrics_format {
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_metrics_write(hapax_metrics_format format, hapax_write_fn write, void *ctx);
 
+/* A load in progress. */
+typedef struct hapax_flight {
+	size_t size;      /* sizeof(hapax_flight), set by hapax */
+	hapax_key key;    /* its first 48 bytes at most; valid during the call */
+	size_t key_size;  /* all of them */
+	uint64_t age_ns;  /* by the environment's clock; a few milliseconds of grain, if it is the system's */
+	bool exact;       /* false: the load is at least so old. Of many short loads most are not timed: of these the age is counted
+			   * from when somebody first looked; so is that of tasks that wait to be run */
+	int tid;          /* of the thread that runs the loader; 0: none: it waits to be run, or the application has its token */
+	uint64_t waiters; /* others who wait for it */
+} hapax_flight;
+
+/*
+ * Calls `fn` for the loads of this cache that are in progress, the oldest first: how many. A call for several keys (hapax_load_many_fn)
+ * is one load, shown with its first key. Of loads inside loads of one thread the outer four are seen. A load that ends meanwhile may
+ * be among them.
+ * Thread: any, also in loaders. Section: outside. Blocks: no. fn runs without locks, and may call anything.
+ * Fails: HAPAX_ENULL, HAPAX_ECLOSED (it is being destroyed), HAPAX_ENOMEM; then fn was not called.
+ */
+HAPAX_API int hapax_cache_flights(hapax_cache *cache, void (*fn)(const hapax_flight *flight, void *ctx), void *ctx);
+
 /*
  * The statistics segment of this process, which hapax-top reads: a memory file of 2 MiB (sparse: nothing but its first page is
  * used before somebody asks) and a thread, "hapax-stats", that sleeps in it with all signals blocked until somebody asks for

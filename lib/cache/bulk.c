@@ -77,6 +77,7 @@ struct hapax_bulk {
 	struct part *added;
 	bool running;
 	bool framed;             /* from the first publication of a round to its last landing */
+	struct hpx_frame loading; /* of the loader's call, for those who look: the round's first key */
 	struct hpx_frame frame;  /* the first of the round's frames; up: those of the keys that are ours, then what was there */
 	struct hpx_frame *up;
 	hapax_load_error error;
@@ -128,6 +129,7 @@ static void abandon(hapax_bulk *b)
 	pop_frames(b);
 	if (b->running) {
 		b->running = false;
+		hpx_loading_end(&b->loading);
 		count_time(b);
 		hpx_cache_count(b->cache, HPX_CACHE_FAILURES, 1);
 		hpx_cache_count(b->cache, HPX_CACHE_ABANDONED, 1);
@@ -440,9 +442,12 @@ static int run(hapax_bulk *b)
 	hpx_load_begin(&b->round[0]->load);
 	for (size_t i = 1; i < b->asking; i++)
 		b->round[i]->load.begun = b->round[0]->load.begun;
+	b->loading = (struct hpx_frame){.cache = c, .entry = b->round[0]->load.entry};
+	hpx_loading_begin(&b->loading, c->stats || (c->tier && c->tier->timed) ? b->round[0]->load.begun : HPX_LOADING_UNTIMED2 + hpx_self.untimed++);
 	b->running = true;
 	result = c->load_many(b->asked, b->asking, b->made, b, c->arg, &b->error);
 	b->running = false;
+	hpx_loading_end(&b->loading);
 	b->error.shared = NULL;
 	count_time(b);
 	if (result == HAPAX_LOAD_OK || result == HAPAX_LOAD_NOVALUE)

@@ -345,10 +345,12 @@ static int run(struct hpx_load *l, hapax_load_error *error)
 	hpx_load_begin(l);
 	l->frame = (struct hpx_frame){.up = hpx_self.frames, .cache = c, .entry = l->entry};
 	hpx_self.frames = &l->frame;
+	hpx_loading_begin(&l->frame, timed(c) ? l->begun : HPX_LOADING_UNTIMED2 + hpx_self.untimed++);
 	l->running = true;
 	result = l->record ? call->make(&made, call->key, call->arg, error)
 			   : call->load(hpx_payload(l->object), call->key, call->arg, error);
 	l->running = false;
+	hpx_loading_end(&l->frame);
 	hpx_self.frames = l->frame.up;
 	if (l->record && result == HAPAX_LOAD_OK && made)
 		l->object = hpx_object_of(made);
@@ -413,6 +415,7 @@ void hpx_load_left(struct hpx_load *l)
 		return;
 	if (l->running) {
 		l->running = false;
+		hpx_loading_end(&l->frame);
 		hpx_self.frames = l->frame.up;
 		hpx_load_abandon(l, HAPAX_EABANDONED);
 		return;

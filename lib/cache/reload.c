@@ -13,6 +13,7 @@
 #include "cache/load.h"
 #include "cache/refresh.h"
 #include "cache/reload.h"
+#include "cache/seen.h"
 #include "cache/worker.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -215,13 +216,15 @@ static void begin(struct hpx_reload *r)
 {
 	hpx_cache_count(r->cache, HPX_CACHE_LOADS, 1);
 	hpx_cache_count(r->cache, HPX_CACHE_REFRESHES, 1);
-	r->begun = hpx_env_now_coarse(r->cache->env);
+	/* order: RELOAD.BEGUN relaxed; read by whoever ends it, and by those who look */
+	hpx_store_relaxed(&r->begun, hpx_env_now_coarse(r->cache->env));
 }
 
 /* By a clock that went back it took no time. */
 static uint32_t count_time(struct hpx_reload *r)
 {
-	uint64_t now = hpx_env_now_coarse(r->cache->env), spent = now > r->begun ? now - r->begun : 0;
+	/* order: RELOAD.BEGUN relaxed; as above */
+	uint64_t now = hpx_env_now_coarse(r->cache->env), begun = hpx_load_relaxed(&r->begun), spent = now > begun ? now - begun : 0;
 
 	hpx_cache_count(r->cache, HPX_CACHE_NS, spent);
 	return spent / 1000 < UINT32_MAX ? (uint32_t)(spent / 1000) : UINT32_MAX;
@@ -263,6 +266,7 @@ static int call_loader(struct run *run, hapax_load_error *error)
 	int result;
 
 	begin(r);
+	hpx_store_relaxed(&r->tid, hpx_thread_tid()); /* order: RELOAD.BEGUN relaxed; as above */
 	run->frame = (struct hpx_frame){.up = hpx_self.frames, .cache = c, .entry = r};
 	hpx_self.frames = &run->frame;
 	run->running = true;
@@ -500,6 +504,24 @@ int hpx_reload_give(struct hpx_reload *r, int otherwise)
 		hpx_reload_finish(r, otherwise, NULL, 0);
 	hpx_reload_put(r);
 	return mine ? rc : 0; /* a get that could not wait has run it */
+}
+
+/* ---- looking ------------------------------------------------------------------------------------------------------ */
+
+/* Those that have begun: what waits to be run keeps nobody waiting, or whoever needs it runs it. */
+void hpx_reloads_see(struct hpx_flights_seen *s)
+{
+	struct hpx_reload *r;
+	uint64_t begun;
+
+	pthread_mutex_lock(&lock);
+	for (unsigned i = 0; i < BUCKETS; i++)
+		for (r = bucket[i]; r; r = r->next) {
+			begun = hpx_load_relaxed(&r->begun); /* order: RELOAD.BEGUN relaxed; the key is under the lock */
+			if (r->cache == s->cache && begun)
+				hpx_flight_see(s, &r->key, begun, true, hpx_load_relaxed(&r->tid), r, &r->word);
+		}
+	pthread_mutex_unlock(&lock);
 }
 
 /* ---- fork -------------------------------------------------------------------------------------------------------- */

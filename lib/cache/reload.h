@@ -18,7 +18,8 @@ struct hpx_reload {
 	unsigned refs;            /* under the lock: who runs it, its task, who is about to join it */
 	unsigned state;           /* under the lock */
 	hpx_u32 rewritten;        /* unmanaged: what REWRITTEN in a node is */
-	uint64_t begun;           /* its loader */
+	hpx_u64 begun;            /* its loader; 0: not yet */
+	hpx_int tid;              /* the thread that runs it; 0: none, or the application has it */
 	unsigned char copy[];
 };
 

@@ -16,7 +16,7 @@
 struct straight {
 	hapax_cache *cache;        /* in it as a call; NULL: not */
 	struct hpx_object *object; /* its load is open, its loader on the stack; else NULL */
-	uint64_t begun; /* a time to come: it is not timed */
+	uint64_t begun; /* a time to come: it is not timed; as in struct hpx_loading */
 	struct hpx_frame frame;
 	hapax_load_error error;
 	hpx_u64 *stripe; /* this thread's of the cache's counters */
@@ -224,12 +224,18 @@ int hpx_load_straight(hapax_cache *c, const hapax_key *key, uint64_t hash, void 
 		hpx_count_in(p.stripe, HPX_CACHE_LOADS, 1);
 		stands = timed(c, p.stripe, hash);
 	}
-	p.begun = HPX_UNLIKELY(stands) ? hpx_env_now_coarse(c->env) : UINT64_MAX; /* no time has passed since */
+	/* order: COUNTERS.SUM relaxed; this thread's own */
+	p.begun = HPX_UNLIKELY(stands) ? hpx_env_now_coarse(c->env)
+				       : HPX_LOADING_UNTIMED + hpx_load_relaxed(&p.stripe[HPX_CACHE_CAME]);
 	p.error = (hapax_load_error){.code = 0};
-	p.frame = (struct hpx_frame){.up = hpx_self.frames, .cache = c, .entry = o};
+	p.frame.up = hpx_self.frames;
+	p.frame.cache = c;
+	p.frame.entry = o;
 	hpx_self.frames = &p.frame;
+	hpx_loading_begin(&p.frame, p.begun);
 	p.object = o;
 	rc = c->load(hpx_payload(o), key, c->arg, &p.error);
+	hpx_loading_end(&p.frame);
 	hpx_self.frames = p.frame.up;
 	p.error.shared = NULL;
 

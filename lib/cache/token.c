@@ -18,6 +18,7 @@
 #include <hapax/async.h>
 
 #include "cache/load.h"
+#include "cache/seen.h"
 #include "cache/refresh.h"
 #include "cache/request.h"
 #include "cache/worker.h"
@@ -41,6 +42,7 @@ struct hapax_load {
 	void *arg;
 	uint64_t hash;
 	struct hapax_load *next;  /* claimed by the end of the cache */
+	uint64_t seen_ns;         /* under the list's lock: when a task that has not begun was first looked at; 0: it was not */
 };
 
 static struct hapax_load *token_new(struct hpx_call *call)
@@ -484,6 +486,31 @@ int hpx_token_reload(struct hpx_call *call, struct hpx_reload *reload)
 		call_start(&s, call);
 	}
 	return 0;
+}
+
+/* ---- looking ------------------------------------------------------------------------------------------------------ */
+
+/* Under the list's lock: whoever ends one takes it out of the list before. */
+void hpx_tokens_see(struct hpx_flights_seen *s)
+{
+	struct hpx_async *a = &s->cache->async;
+	struct hpx_member *m;
+	struct hapax_load *t;
+	uint64_t begun;
+	hapax_key key;
+
+	pthread_mutex_lock(&a->lock);
+	for (m = hpx_load_relaxed(&a->loads.next); m; m = hpx_load_relaxed(&m->next)) { /* order: ASYNC.LIST relaxed; under the lock */
+		t = HPX_CONTAINER_OF(m, struct hapax_load, member);
+		if (t->reload)
+			continue; /* hpx_reloads_see() */
+		begun = t->load.begun;
+		if (!begun && !t->seen_ns)
+			t->seen_ns = s->now;
+		key = hpx_table_key(s->cache->table, t->load.entry);
+		hpx_flight_see(s, &key, begun ? begun : t->seen_ns, begun, 0, t->load.entry, hpx_word(t->load.entry));
+	}
+	pthread_mutex_unlock(&a->lock);
 }
 
 /* ---- the cache ends ----------------------------------------------------------------------------------------------- */

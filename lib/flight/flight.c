@@ -70,6 +70,18 @@ bool hpx_flights_idle(struct hpx_flights *f)
 	return idle;
 }
 
+uint64_t hpx_flight_waiters(struct hpx_flights *f, const void *e)
+{
+	struct hpx_flight_bucket *b = bucket_of(f, e);
+	uint64_t n = 0;
+
+	pthread_mutex_lock(&b->lock);
+	for (struct hpx_waiter *w = b->first; w; w = w->next)
+		n += w->flight == e;
+	pthread_mutex_unlock(&b->lock);
+	return n;
+}
+
 /* ---- waiters of a bucket, under its lock ------------------------------------------------------------------------ */
 
 static void enlist(struct hpx_waiter *w)

@@ -117,6 +117,8 @@ void hpx_flight_complete(struct hpx_flights *f, struct hpx_landing *landing, int
 
 /* Releases every waiter, and whoever still comes, with `status`; flights go on without them. Outside sections. */
 void hpx_flight_release_all(struct hpx_flights *f, int status);
+/* How many are enlisted for `e` now. */
+uint64_t hpx_flight_waiters(struct hpx_flights *f, const void *e);
 /* Nobody is enlisted: for checks at quiescence. */
 bool hpx_flights_idle(struct hpx_flights *f);
 

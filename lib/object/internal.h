@@ -51,7 +51,7 @@ static inline void hpx_enter(void)
 /* Marks a piece of user code on this thread's stack; leaving by forced unwinding unmarks it too. */
 static inline void hpx_frame_pop(struct hpx_frame *frame) { hpx_self.frames = frame->up; }
 #define HPX_USER_CODE(name, object)                                                                                  \
-	struct hpx_frame name __attribute__((cleanup(hpx_frame_pop))) = {hpx_self.frames, NULL, (object)};            \
+	struct hpx_frame name __attribute__((cleanup(hpx_frame_pop))) = {.up = hpx_self.frames, .entry = (object)};           \
 	hpx_self.frames = &name
 
 #endif

@@ -58,9 +58,8 @@ struct hpx_cache_figures {
 	unsigned sampled_one_in;         /* 0: not */
 	struct hpx_hot_figures *hot;
 	size_t hots;
-	struct hpx_flight_figures *flight;
-	size_t flights;
-	size_t bytes;                    /* of the memory of both */
+	struct hpx_flight_figures *flight; /* the oldest first */
+	size_t flights, flight_bytes;
 };
 
 struct hpx_figures {

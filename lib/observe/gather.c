@@ -13,6 +13,7 @@
 #include "cache/tier.h"
 #include "object/object.h"
 #include "observe/figures.h"
+#include "observe/seen.h"
 
 /* ---- fields ------------------------------------------------------------------------------------------------------ */
 
@@ -203,6 +204,31 @@ static void gather_bound(struct hpx_cache_figures *f, struct hpx_tier *t)
 	*(t->weighted ? &f->bound_weight : &f->bound_entries) = bound;
 }
 
+static int gather_flights(struct hpx_cache_figures *f, hapax_cache *c)
+{
+	__attribute__((cleanup(hpx_seen_flights_drop))) struct hpx_flights_seen seen = {.cache = c};
+
+	if (hpx_seen_flights_get(&seen))
+		return HAPAX_ENOMEM;
+	if (!seen.n)
+		return 0;
+	f->flight_bytes = seen.n * sizeof(*f->flight);
+	f->flight = hpx_alloc(memory(), f->flight_bytes, 16);
+	if (!f->flight)
+		return HAPAX_ENOMEM;
+	for (f->flights = 0; f->flights < seen.n; f->flights++) {
+		const struct hpx_flight_seen *from = &seen.at[f->flights];
+		struct hpx_flight_figures *to = &f->flight[f->flights];
+
+		hpx_key_begin_show(from->key.bytes, from->key.size, to->key);
+		to->age_ns = from->age_ns;
+		to->exact = from->exact;
+		to->tid = from->tid;
+		to->waiters = from->waiters;
+	}
+	return 0;
+}
+
 static int gather_cache(struct hpx_cache_figures *f, hapax_cache *c)
 {
 	f->id = c->number;
@@ -223,7 +249,7 @@ static int gather_cache(struct hpx_cache_figures *f, hapax_cache *c)
 	}
 	f->demoted = f->stats.size_now > f->stats.retained ? f->stats.size_now - f->stats.retained : 0;
 	f->loads_in_flight = in_flight(c);
-	return 0;
+	return gather_flights(f, c);
 }
 
 static int gather_caches(struct hpx_figures *f)
@@ -273,8 +299,8 @@ void hpx_figures_drop(struct hpx_figures *f)
 		if (f->env[i].type)
 			hpx_free(memory(), f->env[i].type, f->env[i].bytes, 16);
 	for (size_t i = 0; i < f->caches; i++)
-		if (f->cache[i].bytes)
-			hpx_free(memory(), f->cache[i].hot, f->cache[i].bytes, 16);
+		if (f->cache[i].flight)
+			hpx_free(memory(), f->cache[i].flight, f->cache[i].flight_bytes, 16);
 	if (f->env)
 		hpx_free(memory(), f->env, f->env_room * sizeof(*f->env), 16);
 	if (f->cache)

@@ -178,6 +178,7 @@ bool hpx_region_due(void);
 struct hpx_thread_state {
 	struct hpx_thread_state *next, **back; /* hpx_slow */
 	struct urcu_bp_reader *reader;
+	struct hpx_thread *self; /* of the same thread */
 	int tid;
 	char name[16];
 	bool hooked, reclaimer, working;

@@ -25,7 +25,23 @@ struct hpx_frame {
 	struct hpx_frame *up;
 	const void *cache; /* the hapax_cache it runs for, or NULL */
 	const void *entry; /* the entry being loaded, or the object whose death is being run */
+	uint32_t loading;  /* of loads: how many others this thread had in progress when it began */
 };
+
+/*
+ * A load that a thread has in progress, for those who look. Stored by the thread, `entry` last; it is NULL again before the load
+ * lands. So who has read it in a section may look at the entry until the section ends; and when `entry` is still the same after
+ * the rest was read, that was of this load, for no address is used again as long as the section lasts.
+ */
+struct hpx_loading {
+	HPX_ATOMIC(const void *) entry;
+	HPX_ATOMIC(const void *) cache;
+	hpx_u64 begun; /* by the environment's clock; or, from HPX_LOADING_UNTIMED on, a number that the next load does not have */
+	uint64_t seen, seen_ns; /* hpx_slow: `begun` of a load that is not timed, and when it was first looked at */
+};
+#define HPX_LOADING_UNTIMED (UINT64_C(1) << 63)
+#define HPX_LOADING_UNTIMED2 (UINT64_C(3) << 62) /* the same, where the thread gives the numbers */
+#define HPX_LOADINGS 4 /* of loads inside loads, so many are seen */
 
 /* Per thread, in static TLS: no allocation, no failure. Only its thread writes it, except where said. */
 struct hpx_thread {
@@ -47,12 +63,42 @@ struct hpx_thread {
 	struct hpx_hot_block *hot;   /* object layer: its cells; NULL: none */
 	const void *fresh;           /* object layer: what it has loaded last, until its first release of it; a hint */
 	uint64_t hot_slot;           /* which of them was used last, as the count of its object says it; 0: none */
+	uint32_t loads;              /* cache layer: in progress */
+	uint64_t untimed;            /* cache layer: a number for each that is not timed */
+	struct hpx_loading loading[HPX_LOADINGS]; /* the outermost first */
 };
 #ifdef HPX_MODEL /* its threads are no threads of the system */
 #define hpx_self (*(struct hpx_thread *)model_thread_self())
 #else
 extern __thread struct hpx_thread hpx_self __attribute__((tls_model("initial-exec")));
 #endif
+
+static inline void hpx_loading_begin(struct hpx_frame *frame, uint64_t begun)
+{
+	uint32_t at = hpx_self.loads;
+
+	frame->loading = at;
+	hpx_self.loads = at + 1;
+	if (HPX_LIKELY(at < HPX_LOADINGS)) {
+		struct hpx_loading *s = &hpx_self.loading[at];
+
+		/* order: FLIGHT.SEEN -> release; that the load before it has ended, and the entry with its key */
+		hpx_store_release(&s->cache, frame->cache);
+		hpx_store_release(&s->begun, begun);
+		hpx_store_release(&s->entry, frame->entry);
+	}
+}
+/* Also twice, or of more than one at once, when the thread leaves them. */
+static inline void hpx_loading_end(const struct hpx_frame *frame)
+{
+	hpx_self.loads = frame->loading;
+	if (HPX_LIKELY(frame->loading < HPX_LOADINGS))
+		/* order: FLIGHT.SEEN relaxed; the landing, which follows, is a release */
+		hpx_store_relaxed(&hpx_self.loading[frame->loading].entry, NULL);
+}
+/* Calls fn for each that has an entry, under hpx_slow: it calls nothing outward. */
+void hpx_loadings_each(void (*fn)(struct hpx_loading *s, int tid, void *ctx), void *ctx);
+int hpx_thread_tid(void); /* of the calling thread */
 
 /* First slow call of a thread: id, exit hook, reader registration. Idempotent; cheap when done. Never fails visibly. */
 void hpx_thread_ready(void);

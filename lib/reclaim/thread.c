@@ -104,6 +104,7 @@ bool hpx_thread_hook(void)
 			hpx_self.stripe = (uint32_t)__builtin_ctzll(free_places);
 			stripes_taken |= UINT64_C(1) << hpx_self.stripe;
 		}
+		hpx_state.self = &hpx_self;
 		hpx_state.next = threads;
 		hpx_state.back = &threads;
 		if (threads)
@@ -252,6 +253,23 @@ bool hpx_thread_stalling(int *tid, char name[16])
 		return true;
 	}
 	return false;
+}
+
+void hpx_loadings_each(void (*fn)(struct hpx_loading *s, int tid, void *ctx), void *ctx)
+{
+	pthread_mutex_lock(&hpx_slow);
+	for (struct hpx_thread_state *t = threads; t; t = t->next)
+		for (unsigned i = 0; i < HPX_LOADINGS; i++)
+			/* order: FLIGHT.SEEN relaxed; a hint: fn reads it in a section */
+			if (hpx_load_relaxed(&t->self->loading[i].entry))
+				fn(&t->self->loading[i], t->tid, ctx);
+	pthread_mutex_unlock(&hpx_slow);
+}
+
+int hpx_thread_tid(void)
+{
+	hpx_thread_ready();
+	return hpx_state.tid;
 }
 
 /* In the child, hpx_slow held: only this thread is left. */

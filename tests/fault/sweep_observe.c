@@ -59,3 +59,53 @@ static void enabled(struct world *w, int status)
 }
 
 SWEEP(hapax_segment_enable, once, .call = enable, .done = enabled)
+
+static void count_flights(const hapax_flight *flight, void *ctx)
+{
+	CHECK_EQ(flight->key.size, 1);
+	++*(int *)ctx;
+}
+
+static int flights(struct world *w)
+{
+	w->result = hapax_cache_flights(w->cache, count_flights, &w->result);
+	return w->result < 0 ? w->result : 0;
+}
+
+static void no_flights(struct world *w, int status)
+{
+	CHECK_EQ(status, HAPAX_OK);
+	CHECK_EQ(w->result, 0);
+}
+
+SWEEP(hapax_cache_flights, at_rest, .call = flights, .done = no_flights)
+
+/* Inside a load there is one. */
+static int look_in_loader(void *object, const hapax_key *key, void *arg, hapax_load_error *error)
+{
+	struct world *w = arg;
+	int told = 0, rc;
+
+	(void)object, (void)key, (void)error;
+	wrap_fail(WRAP_MALLOC, 1, 2, ENOMEM);
+	CHECK_EQ(hapax_cache_flights(w->cache, count_flights, &told), HAPAX_ENOMEM);
+	CHECK_EQ(wrap_failed(WRAP_MALLOC), 1);
+	wrap_off();
+	CHECK_EQ(told, 0);
+	rc = hapax_cache_flights(w->cache, count_flights, &told);
+	CHECK_EQ(rc, 1);
+	CHECK_EQ(told, 1);
+	return HAPAX_LOAD_NOVALUE;
+}
+
+TEST(without_memory_no_flight_is_told_of)
+{
+	hapax_get_options o = {HAPAX_GET_OPTIONS_INIT, .deadline = HAPAX_FOREVER, .load = look_in_loader};
+	struct world w;
+	void *out;
+
+	world_begin(&w);
+	o.arg = &w;
+	CHECK_EQ(hapax_cache_get_with(w.cache, KEY("z"), &o, &out), HAPAX_NOVALUE);
+	world_end(&w);
+}
