@@ -7,8 +7,8 @@ install(FILES ${PROJECT_SOURCE_DIR}/tools/gdb/autoload.py RENAME libhapax.so.${P
 	DESTINATION ${CMAKE_INSTALL_DATADIR}/gdb/auto-load${CMAKE_INSTALL_FULL_LIBDIR})
 
 # Once, in the plain build: debuggers and sanitizers get in each other's way.
-if(HAPAX_TESTS AND NOT HAPAX_SANITIZE AND NOT HAPAX_DEBUG AND NOT HAPAX_COVERAGE AND NOT CMAKE_CROSSCOMPILING)
-	find_package(Python3 3.11 QUIET COMPONENTS Interpreter)
+find_package(Python3 3.11 QUIET COMPONENTS Interpreter)
+if(HAPAX_TESTS AND Python3_FOUND AND NOT HAPAX_SANITIZE AND NOT HAPAX_DEBUG AND NOT HAPAX_COVERAGE AND NOT CMAKE_CROSSCOMPILING)
 	add_executable(gdb_target ${PROJECT_SOURCE_DIR}/tests/gdb/target.c)
 	target_link_libraries(gdb_target PRIVATE hapax_warnings hapax_build hapax)
 	add_test(NAME gdb COMMAND ${Python3_EXECUTABLE} -I ${PROJECT_SOURCE_DIR}/tests/gdb/run.py ${PROJECT_SOURCE_DIR}

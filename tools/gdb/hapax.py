@@ -7,8 +7,10 @@ _here = os.path.dirname(os.path.abspath(__file__))
 if _here not in sys.path:
     sys.path.insert(0, _here)
 
+_writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # nothing is written beside what is installed
 import hapax_gdb.commands  # noqa: E402
 import hapax_gdb.printers  # noqa: E402
 
+sys.dont_write_bytecode = _writes
 hapax_gdb.commands.register()
 hapax_gdb.printers.register()

@@ -81,7 +81,11 @@ def constant(name, function):
 
 @kept
 def ctype(name, function):
-    return gdb.lookup_type(name, block(function))
+    """A structure as the file that defines `function` has it. gdb.lookup_type() would take any file's of that name."""
+    symbol = gdb.lookup_symbol(name.removeprefix("struct "), block(function), gdb.SYMBOL_STRUCT_DOMAIN)[0]
+    if symbol is None:
+        raise gdb.GdbError(f"hapax: this libhapax has no {name}: another version than these commands are for?")
+    return symbol.type
 
 
 def at(address, name, function):
