@@ -30,7 +30,7 @@ parser.add_argument("--db", type=pathlib.Path, required=True)
 parser.add_argument("--records", type=int, default=100000, help="records in the database (100000)")
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--seconds", type=int, default=3, help="of each measurement (3)")
-parser.add_argument("--connections", type=int, default=64)
+parser.add_argument("--connections", type=int, default=32)
 parser.add_argument("--threads", type=int, default=16, help="of each server (16)")
 parser.add_argument("--json", type=pathlib.Path)
 args = parser.parse_args()
@@ -129,17 +129,18 @@ def round_of(name, seed):
         yield "16 hot keys", load(server, "uniform", BURST_KEYS, seed)
         yield "16 hot keys, rewritten 5 times a second", load(server, "uniform", BURST_KEYS, seed, rewrite)
     with Server(name, "--cache-bytes", "16M") as server:
-        load_quietly(server, seed)
+        load_quietly(server, "zipf", ZIPF_KEYS, seed)
         yield "the same, a quarter fits", load(server, "zipf", ZIPF_KEYS, seed + 1)
-    with Server(name, "--ttl", "1", "--refresh", "0.6") as server:
-        yield "300 hot keys, ttl 1 s", load(server, "uniform", 300, seed)
+    with Server(name, "--ttl", "1", "--refresh", "0.7") as server:
+        load_quietly(server, "uniform", 100, seed)
+        yield "100 hot keys, ttl 1 s", load(server, "uniform", 100, seed + 1)
 
 
-def load_quietly(server, seed):
-    """Until the bound is reached: not measured."""
+def load_quietly(server, distribution, keys, seed):
+    """What comes before, not measured."""
     saved, args.seconds = args.seconds, 1
     try:
-        load(server, "zipf", ZIPF_KEYS, seed)
+        load(server, distribution, keys, seed)
     finally:
         args.seconds = saved
 
