@@ -101,7 +101,8 @@ def main():
                     code, said = server.end()
                     assert code == 0, (code, said, server.told())
                     browser.until("document.querySelector('#state').className === 'lost' && "
-                                  "/cannot be reached; figures are [0-9]+ s old/.test(document.querySelector('#state').textContent)")
+                                  "/cannot be reached/.test(document.querySelector('#state').textContent) && "
+                                  "/^the figures are [0-9]+ s old$/.test(document.querySelector('#age').textContent)")
             finally:
                 stop.set()
                 asking.join()

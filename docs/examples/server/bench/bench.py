@@ -202,6 +202,8 @@ def main():
 
 try:
     main()
+except KeyboardInterrupt:
+    sys.exit(130)
 except (RuntimeError, OSError, subprocess.TimeoutExpired, http.client.HTTPException) as error:
     print(f"bench: {error}", file=sys.stderr)
     sys.exit(1)
