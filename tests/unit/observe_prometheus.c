@@ -313,6 +313,41 @@ TEST(figures_of_caches_are_their_statistics)
 	test_env_end(env);
 }
 
+/* A load that looks at itself, and at one that it is in. */
+static int look_from_inside(struct source *s, int load, void *item, const hapax_key *key)
+{
+	(void)load, (void)item;
+	fake_clock_advance(7 * HAPAX_SECOND);
+	if (*(const char *)key->data == 'o') {
+		hapax_release(got(s->cache, "inner"));
+		return HAPAX_LOAD_OK;
+	}
+	read_page();
+	value_is("hapax_cache_loads_in_flight", "cache", "busy", 2);
+	CHECK_STR(sample_of("hapax_cache_oldest_load_seconds", "cache", "busy", NULL, NULL)->number, "14.000000000");
+	CHECK_STR(sample_of("hapax_cache_oldest_load_seconds", "cache", "idle", NULL, NULL)->number, "0.000000000");
+	value_is("hapax_cache_loads_in_flight", "cache", "idle", 0);
+	return HAPAX_LOAD_OK;
+}
+
+TEST(loads_in_progress_and_the_age_of_the_oldest)
+{
+	hapax_env *env = test_env_fake();
+	struct source s = {.then = look_from_inside};
+	hapax_cache *busy = cache_of(env, &s, "busy", (hapax_cache_options){.max_entries = 5});
+	hapax_cache *idle = cache_of(env, &s, "idle", (hapax_cache_options){.max_entries = 5});
+
+	s.cache = busy;
+	hapax_release(got(busy, "outer"));
+	CHECK(page.samples > 0);
+	read_page();
+	value_is("hapax_cache_loads_in_flight", "cache", "busy", 0);
+	CHECK_STR(sample_of("hapax_cache_oldest_load_seconds", "cache", "busy", NULL, NULL)->number, "0.000000000");
+	hapax_cache_destroy(busy);
+	hapax_cache_destroy(idle);
+	test_env_end(env);
+}
+
 TEST(objects_and_garbage_by_environment)
 {
 	hapax_env_options eo = {HAPAX_ENV_OPTIONS_INIT, .garbage_bound = 1 << 20};
