@@ -76,13 +76,13 @@ def check(out, report):
     has(out, "hapax caches", r"^address +name +kind +state +present +retained +hits +misses +hit% +waits +loads +failures +flights$",
         rf"^{n} +pages +cache +open +2 +- +1 +\d+ +[0-9.]+ +3 +3 +0 +1$", rf"^{n} +models +cache +open +3 +4 +0 +5 +0\.0 +0 +5 +1 +2$",
         rf"^{n} +squares +memo +open +1 +1 +0 +1 +0\.0 +0 +1 +0 +0$", rf"^{n} +remote\\u001b\[2J +cache +open +0 +- .* 1$")
-    has(out, "hapax flights", r'^pages +load +"slow" +thread \d+ \(LWP \d+ "gdb_target"\) +3 +0$', r'^models +load +"7" +thread \d+ .* 0 +0$',
-        r'^remote\\u001b\[2J +load +"far" +to be completed +0 +1$')
+    has(out, "hapax flights", r'^pages +load +"slow" +thread \d+ \(LWP \d+ "gdb_target"\) +3 +0 +\S.*$', r'^models +load +"7" +thread \d+ .* 0 +0 +\d+\.\d s$',
+        r'^remote\\u001b\[2J +load +"far" +to be completed +0 +1 +\S.*$')
     has(out, "hapax threads", r"^thread \d+ \(LWP \d+ \"gdb_target\"\): in no call that loads or waits$",
         r'^thread \d+ .*:\n    in the load of "slow" of pages$',
         r'^thread \d+ .*:\n    waits for the load of "slow" of pages, by thread \d+ \(LWP \d+ "gdb_target"\)$',
         r'^thread \d+ .*:\n    in the load of "7" of models\n    waits for the load of "slow" of pages, by thread \d+ ')
-    has(out, "hapax flights", r'^news +reload +"today" +thread \d+ \(LWP \d+ "[^"]*"\) +0 +0$', r'^models +compute +"sum" +thread \d+ .* 0 +0$')
+    has(out, "hapax flights", r'^news +reload +"today" +thread \d+ \(LWP \d+ "[^"]*"\) +0 +0 +\d+\.\d s$', r'^models +compute +"sum" +thread \d+ .* 0 +0 +-$')
     has(out, "hapax threads", r'^    in the reload of "today" of news$', r'^    in the compute of "sum" of models$')
     has(out, "hapax table many 2", rf'\A"\d+": session {n}, 1 reference\n"\d+": session {n}, 1 reference\n1000 entries, 998 not shown$')
     has(out, "hapax table crowded", *(rf'^"{i}": session {n}, 1 reference$' for i in range(1000, 1040)), r"^40 entries$")
@@ -150,6 +150,9 @@ def main():
     example = "print *(hapax_key *) &example"
     has(live, example, r'= "exämple"$')
     has(dead, example, r'= "ex\\u00e4mple"$')
+    has(dead, "hapax flights", r" +age$", r'^models +load +"7" .* -$')
+    for out in (live, dead):  # a core has no clock
+        out["hapax flights"] = re.sub(r" +(age|-|\d+\.\d s)$", "", out["hapax flights"], flags=re.M)
     for command in commands:
         if command == example:
             continue

@@ -85,13 +85,14 @@ shows the others."""
 class Flights(Shown):
     """hapax flights: loads, reloads and computes in progress: key, the thread that runs it, how many wait for it.
 
-A load that no thread runs is queued for an executor, or waits to be completed by the application (hapax_load_complete)."""
+A load that no thread runs is queued for an executor, or waits to be completed by the application (hapax_load_complete).
+age: "-" where it is not known: of many short loads some are timed only, and a core has no clock."""
 
     def show(self, arg):
-        heads = ("cache", "what", "key", "by", "threads waiting", "callbacks waiting")
+        heads = ("cache", "what", "key", "by", "threads waiting", "callbacks waiting", "age")
         found = things.flights(things.caches(), things.threads())
         rows = [heads] + [(m.quoted(f.cache.name) or f"{f.cache.address:#x}", f.what, key(f.key),
-                           named(f.thread) if f.thread else f.how, f.sleeping, f.called) for f in found]
+                           named(f.thread) if f.thread else f.how, f.sleeping, f.called, "-" if f.age is None else f"{f.age:.1f} s") for f in found]
         if found:
             table_of(rows, heads[4:])
         else:

@@ -2,6 +2,7 @@
 """Objects, tables, caches and threads of a process, found from the library's own lists."""
 import functools
 import struct
+import time
 
 import gdb
 
@@ -337,11 +338,34 @@ def threads():
 
 
 class Flight:
-    """A load, a reload of what is present, or a compute. `thread` None: no thread is in it; `how` says why."""
+    """A load, a reload of what is present, or a compute. `thread` None: no thread is in it; `how` says why. `begun`: by the clock
+    of its environment; 0: nobody noted it."""
 
-    def __init__(self, cache, target, what, key, thread, how):
+    def __init__(self, cache, target, what, key, thread, how, begun=0):
         self.cache, self.target, self.what, self.key, self.thread, self.how = cache, target, what, key, thread, how
+        self.begun = begun
         self.sleeping = self.called = 0
+
+    @property
+    def age(self):
+        """In seconds, of a process on this machine whose clock is the system's; None: not known."""
+        env = self.cache.value["env"].dereference()
+        clock = gdb.lookup_symbol("monotonic_now", block("hpx_env_now"))[0]
+        connection = gdb.selected_inferior().connection
+        if not self.begun or connection is None or connection.type != "native" or clock is None \
+                or number(env["clock"]["now"]) != int(clock.value().address):
+            return None
+        return max(0, time.clock_gettime_ns(time.CLOCK_MONOTONIC) - self.begun) / 1e9
+
+
+def _begun(thread, target):
+    """Of a load on its stack, if it was timed."""
+    slots = thread.self["loading"]
+    for i in range(slots.type.range()[1] + 1):
+        if number(slots[i]["entry"]) == target:
+            begun = number(slots[i]["begun"])
+            return begun if begun < m.HPX_LOADING_UNTIMED else 0
+    return 0
 
 
 def _key_of(load):
@@ -374,7 +398,8 @@ def flights(all_caches, all_threads):
                 except m.Unreadable:
                     continue
                 if about:
-                    found[target] = Flight(by_address[cache], target, about[0], about[1], thread, "running")
+                    begun = number(reloads[target]["begun"]) if target in reloads else _begun(thread, target)
+                    found[target] = Flight(by_address[cache], target, about[0], about[1], thread, "running", begun)
     for cache in all_caches:
         for member in each(cache.value["async"]["loads"]["next"], "next"):
             token = m.container(member.address, "struct hapax_load", "member", "hapax_load_complete")
@@ -384,7 +409,8 @@ def flights(all_caches, all_threads):
             if target not in found:
                 found[target] = Flight(cache, target, "load" if entry else "reload",
                                        cache.key(entry) if entry else _key_of(token["reload"]), None,
-                                       "queued" if task else "to be completed")
+                                       "queued" if task else "to be completed",
+                                       int(token["load"]["begun"]) if entry else number(token["reload"]["begun"]))
     for target, reload in reloads.items():
         if target not in found and int(reload["cache"]) in by_address:
             found[target] = Flight(by_address[int(reload["cache"])], target, "reload", _key_of(reload), None, "queued")
