@@ -377,7 +377,8 @@ def main():
 
     pages = {}
     for directory, below, files in os.walk(source):
-        below[:] = sorted(name for name in below if name != ".git" and not (name == "build" and pathlib.Path(directory) == source))
+        top = pathlib.Path(directory) == source
+        below[:] = sorted(name for name in below if name != ".git" and not (top and name == "build"))
         for file in sorted(files):
             path = pathlib.Path(directory) / file
             if path.suffix == ".md":
@@ -406,7 +407,8 @@ def main():
                 elif block.language in ("python", "json", "cmake"):
                     check_other(page, block, work)
                 elif block.language not in UNCHECKED | {"c", "cpp"}:
-                    page.say(block.line, f"a code block in the language '{block.language}', which nothing checks ('text' if it is none)")
+                    page.say(block.line, f"a code block in the language '{block.language}', which nothing checks"
+                             " ('text' if it is none)")
         compiled = check_compiled(pages, source, {"c": arguments.cc, "cpp": arguments.cxx}, work)
 
     bad = [f"{page.name}:{line}: {what}" for page in pages.values() for line, what in sorted(set(page.bad))]

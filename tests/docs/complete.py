@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""complete.py SOURCE: pages that explain every one of something leave none out: each status, each figure, each option of caches is
-named as `code` on its page; each page of docs is linked from docs/README.md."""
+"""complete.py SOURCE: pages that explain every one of something leave none out: each status, each figure, each option of
+caches is named as `code` on its page; each page of docs is linked from docs/README.md."""
 import pathlib
 import re
 import sys

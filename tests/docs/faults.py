@@ -124,7 +124,8 @@ with tempfile.TemporaryDirectory() as work:
     (work / "good.md").write_text(GOOD)
     for name, (text, _, _) in FAULTS.items():
         (work / f"{name}.md").write_text(text)
-    run = subprocess.run([*check, "--program", f"tool={tool}", "--program", f"says={says}", str(work)], capture_output=True, text=True)
+    run = subprocess.run([*check, "--program", f"tool={tool}", "--program", f"says={says}", str(work)],
+                         capture_output=True, text=True)
 
 said = run.stdout.splitlines()
 bad = [] if run.returncode == 1 else [f"exit status {run.returncode}: {run.stdout}{run.stderr}"]
