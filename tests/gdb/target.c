@@ -36,7 +36,7 @@ HAPAX_TYPE(page, struct page, .destroy = page_destroy);
 HAPAX_TYPE(session, struct session, .flags = 0);
 
 static hapax_cache *pages, *models, *remote;
-static hapax_memo *squares;
+static hapax_memo *squares, *lengths;
 static hapax_cache *news;
 static hapax_table *sessions, *many, *crowded, *borrowed;
 static struct session *crowd[1040];
@@ -130,6 +130,13 @@ static int remote_start(hapax_load *load, const hapax_key *key, void *arg, hapax
 	(void)key, (void)arg, (void)error;
 	token = load;
 	return 0;
+}
+
+static int length(void *result, void *owner, const hapax_arg *args, size_t n, void *ctx, hapax_load_error *error)
+{
+	(void)owner, (void)n, (void)ctx, (void)error;
+	((struct session *)result)->number = (int)args[0].size;
+	return HAPAX_LOAD_OK;
 }
 
 static int square(void *result, void *owner, const hapax_arg *args, size_t n, void *ctx, hapax_load_error *error)
@@ -247,17 +254,26 @@ static void fill_tables(void)
 	static const hapax_table_options borrowed_options = {HAPAX_TABLE_OPTIONS_INIT, .name = "borrowed", .keys.borrow = true};
 	static const hapax_cache_options news_options = {HAPAX_CACHE_OPTIONS_INIT, .name = "news", .type = &page_type,
 							 .load = news_load, .max_entries = 3};
+	static const hapax_memo_options lengths_options = {HAPAX_MEMO_OPTIONS_INIT, .name = "lengths", .type = &session_type,
+							   .compute = length, .flags = HAPAX_MEMO_OWNED};
 	struct page *page;
 
 	OK(hapax_table_create(&many, &many_options));
 	OK(hapax_table_create(&crowded, &crowded_options));
 	OK(hapax_table_create(&borrowed, &borrowed_options));
 	OK(hapax_cache_create(&news, &news_options));
+	OK(hapax_memo_create(&lengths, &lengths_options));
 	for (int i = 0; i < 1040; i++) {
 		OK(session_new(NULL, &crowd[i]));
 		OK(hapax_table_put(i < 1000 ? many : crowded, HAPAX_KEY_OF(i), crowd[i]));
 	}
 	OK(hapax_table_put(borrowed, HAPAX_STR("a key that stays where it is"), crowd[0]));
+	OK(hapax_memo_get(lengths, crowd[0], HAPAX_STR("bytes"), (void **)&page));
+	hapax_release(page);
+	OK(hapax_memo_call(lengths, crowd[0], HAPAX_ARGS(hapax_arg_string("one and"), hapax_arg_int(4)), (void **)&page));
+	hapax_release(page);
+	OK(hapax_memo_call(lengths, crowd[0], HAPAX_ARGS(hapax_arg_string("")), (void **)&page));
+	hapax_release(page);
 	OK(page_get(news, HAPAX_STR("today"), &page));
 	hapax_release(page);
 	OK(hapax_cache_refresh(news, HAPAX_STR("today")));

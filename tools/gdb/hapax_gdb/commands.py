@@ -121,23 +121,24 @@ class Threads(Shown):
             elif cache:
                 out += f"\n    in a callback{name}"
             else:
-                out += f"\n    in a destructor, callback or other function of the program's{Threads.dying(target)}"
+                out += f"\n    in {Threads.dying(target) or 'a function of the program that hapax calls'}"
         target = thread.waiting_for
         if target in flights:
             f = flights[target]
             by = named(f.thread) if f.thread else f"nobody's thread ({f.how})"
             out += f"\n    waits for the {f.what} of {key(f.key)} of {m.quoted(f.cache.name) or hex(f.cache.address)}, by {by}"
         elif target:
-            out += f"\n    waits for {Threads.dying(target, 'the end of') or f'what is at {target:#x}'}"
+            out += f"\n    waits for {Threads.dying(target) or f'what is at {target:#x}'}"
         return out or " in no call that loads or waits"
 
     @staticmethod
-    def dying(header, how="of"):
+    def dying(header):
+        """An object whose callbacks and destructor run."""
         try:
             thing = things.Object(header) if header else None
         except m.Unreadable:
             thing = None
-        return f" {how} {thing.type} {thing.payload:#x}" if thing else ""
+        return f"the death of {thing.type} {thing.payload:#x}" if thing else None
 
 
 class Table(Shown):
@@ -149,11 +150,11 @@ MOST: how many entries at most, 50 if it is not given."""
     takes = gdb.COMPLETE_EXPRESSION
 
     def show(self, arg):
-        words = gdb.string_to_argv(arg)
-        if not words:
+        what, _, last = arg.rpartition(" ")
+        what, most = (what.strip(), int(last)) if what and last.isdigit() else (arg, 50)
+        if not what:
             raise gdb.GdbError("hapax table HANDLE [MOST]")
-        most = int(words.pop()) if len(words) > 1 and words[-1].isdigit() else 50
-        core = self.core(" ".join(words))
+        core = self.core(what)
         cache = next((c for c in things.caches() if int(c.value["table"]) == int(core.address)), None)
         shown = more = 0
         for entry in things.entries(core):
@@ -184,23 +185,41 @@ MOST: how many entries at most, 50 if it is not given."""
 
     @staticmethod
     def core(text):
-        for found in things.tables():
-            if m.text(found["name"]) == text.strip('"'):
-                return found
-        value = gdb.parse_and_eval(text)
-        address = int(value.address if value.type.strip_typedefs().code == gdb.TYPE_CODE_STRUCT else value)
+        """By name in quotes, or by an expression; what is neither is tried as a name."""
+        named = Table.called(text.strip('"'))
+        if text.startswith('"'):
+            if len(named) > 1:
+                raise gdb.GdbError(f"hapax: there are {len(named)} of the name {text}: " + ", ".join(hex(a) for a in named))
+            if not named:
+                raise gdb.GdbError(f"hapax: nothing is called {text}")
+            return next(iter(named.values()))
+        try:
+            value = gdb.parse_and_eval(text)
+        except gdb.error:
+            if len(named) != 1:
+                raise
+            return next(iter(named.values()))
+        kind = value.type.strip_typedefs()
+        if kind.code == gdb.TYPE_CODE_PTR:
+            kind, address = kind.target().strip_typedefs(), int(value)
+        else:
+            address = int(value.address) if kind.code == gdb.TYPE_CODE_STRUCT else int(value)
+        for cache in things.caches():
+            if cache.address == address:
+                return cache.table
         for found in things.tables():
             if int(found.address) == address:
                 return found
-        for cache in things.caches():
-            if address == cache.address:
-                return cache.table
-        kind = value.type.strip_typedefs()
-        kind = kind.target().strip_typedefs() if kind.code == gdb.TYPE_CODE_PTR else kind
         tag = kind.tag if kind.code == gdb.TYPE_CODE_STRUCT else None
         if tag not in printers.STRUCTURES or tag in ("hapax_key", "hpx_object", "hapax_env"):
             raise gdb.GdbError(f"hapax: {text} is no cache, memo, table, set or map")
         return printers.core_of(value if value.type.strip_typedefs().code == gdb.TYPE_CODE_STRUCT else value.dereference())
+
+    @staticmethod
+    def called(name):
+        """Of caches first: what a memo knows of its owners has the memo's name, too."""
+        caches = {c.address: c.table for c in things.caches() if c.name == name}
+        return caches or {int(t.address): t for t in things.tables() if m.text(t["name"]) == name}
 
 
 class Object(Shown):

@@ -24,6 +24,7 @@ HPX_REACH = 14
 HPX_CTL_DONE = 3
 HPX_SLOT_LOW = 15
 HPX_LOADING_UNTIMED = 1 << 63
+HPX_ARGS_ONLY = 1 << 31
 
 
 _kept = []
@@ -187,6 +188,20 @@ def key_text(data):
     else:
         out = b"0x" + data.hex().encode()
     return out.decode() if len(out) <= 48 else out[:48].decode("utf-8", "ignore") + "..."
+
+
+def arguments(data, typed):
+    """A memo's key: a list of arguments (memo/args.h)."""
+    if len(data) == 8 and not typed:
+        return key_text(data)
+    out, at = [], 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at:at + 8], byteorder()) & (HPX_ARGS_ONLY - 1)
+        out.append(key_text(data[at + 8:at + 8 + size]))
+        at += 8 + (size + 7 & ~7)
+        if size == 0 and len(data) == 16 and not typed:
+            break  # one of no bytes alone
+    return ", ".join(out)
 
 
 def quoted(name):

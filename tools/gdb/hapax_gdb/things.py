@@ -295,7 +295,14 @@ class Cache:
                 yield int(waiter["flight"]), not int(waiter["done"])
 
     def key(self, entry):
-        return m.key_text(entry.key[self.skip:])
+        return self.key_text(entry.key)
+
+    def key_text(self, data):
+        """A key of its entries: of a memo, the arguments."""
+        if self.client is None:
+            return m.key_text(data)
+        memo = m.container(int(self.value["client"]), "struct hapax_memo", "client", "hapax_memo_create")
+        return m.arguments(data[self.skip:], bool(int(memo["typed"])))
 
 
 def caches():
@@ -368,17 +375,17 @@ def _begun(thread, target):
     return 0
 
 
-def _key_of(load):
+def _key_of(cache, load):
     """Of a reload or compute."""
-    return m.key_text(m.raw(int(load["key"]["data"]), int(load["key"]["size"])))
+    return cache.key_text(m.raw(int(load["key"]["data"]), int(load["key"]["size"])))
 
 
 def _target(cache, target, reloads, computes):
     """What a thread's frame is about: kind and key; None: of nothing that others wait for."""
     if target in reloads:
-        return "reload", _key_of(reloads[target])
+        return "reload", _key_of(cache, reloads[target])
     if target in computes:
-        return "compute", _key_of(computes[target])
+        return "compute", _key_of(cache, computes[target])
     entry = Entry(cache.table, target)
     return ("load", cache.key(entry)) if entry.loading else None
 
@@ -408,12 +415,13 @@ def flights(all_caches, all_threads):
             task = int(token["fn"]) or int(token["make"])
             if target not in found:
                 found[target] = Flight(cache, target, "load" if entry else "reload",
-                                       cache.key(entry) if entry else _key_of(token["reload"]), None,
+                                       cache.key(entry) if entry else _key_of(cache, token["reload"]), None,
                                        "queued" if task else "to be completed",
                                        int(token["load"]["begun"]) if entry else number(token["reload"]["begun"]))
     for target, reload in reloads.items():
         if target not in found and int(reload["cache"]) in by_address:
-            found[target] = Flight(by_address[int(reload["cache"])], target, "reload", _key_of(reload), None, "queued")
+            cache = by_address[int(reload["cache"])]
+            found[target] = Flight(cache, target, "reload", _key_of(cache, reload), None, "queued")
     for cache in all_caches:
         for target, sleeps in cache.waiters():
             if target in found:
