@@ -10,7 +10,7 @@ foreach(source IN LISTS tutorial)
 endforeach()
 
 # The pages: links, anchors, code blocks, commands; and that what checks them would say so. Once, in the plain build.
-if(NOT HAPAX_SANITIZE AND NOT HAPAX_DEBUG)
+if(NOT HAPAX_SANITIZE AND NOT HAPAX_DEBUG AND NOT HAPAX_COVERAGE AND NOT CMAKE_CROSSCOMPILING)
 	set(docs_check ${PROJECT_SOURCE_DIR}/tests/docs/check.py --cc ${CMAKE_C_COMPILER} --cxx ${CMAKE_CXX_COMPILER})
 	set(docs_programs)
 	foreach(program hapax-stress hapax-lines hapax-top hapax-server tutorial-1-mutex tutorial-2-loader tutorial-3-bounds)
