@@ -28,6 +28,33 @@ typedef enum hapax_metrics_format {
  */
 HAPAX_API HAPAX_MUST_CHECK int hapax_metrics_write(hapax_metrics_format format, hapax_write_fn write, void *ctx);
 
+/*
+ * Which keys are asked for most: from now on about one hit and one miss in `one_in` is looked at, and its key counted; 0: none, as it
+ * is at first, and what was gathered is forgotten. 64 is a good value: the cost of a get does not change measurably; 1 looks at all of
+ * them. While somebody reads the statistics segment every cache is sampled that is not yet, one in 64.
+ * Keys are counted in 64 counters of a fixed size (5 KiB, taken from the cache's environment with the first call): a key with more
+ * than 1/64 of the samples is known. When there are 65536 samples all are halved, so that they are recent ones.
+ * Thread: any. Section: outside. Blocks: no. Returns 0.
+ * Fails: HAPAX_ENULL, HAPAX_EOPTION (HAPAX_CACHE_NO_STATS, with one_in above 0), HAPAX_ECLOSED (it is being destroyed), HAPAX_ENOMEM.
+ */
+HAPAX_API int hapax_cache_sample(hapax_cache *cache, unsigned one_in);
+
+/* A key that is asked for often. */
+typedef struct hapax_hot_key {
+	size_t size;      /* sizeof(hapax_hot_key), set by hapax */
+	hapax_key key;    /* its first 48 bytes at most; valid during the call */
+	size_t key_size;  /* all of them */
+	uint64_t samples; /* at least so many of the samples were of this key, and at most 1/64 of all of them more */
+	double share;     /* of all samples */
+} hapax_hot_key;
+
+/*
+ * Calls `fn` for the keys of which there are samples, those with most first: how many, at most 64.
+ * Thread: any. Section: outside. Blocks: no. fn runs without locks, and may call anything.
+ * Fails: HAPAX_ENULL, HAPAX_ECLOSED (it is being destroyed); then fn was not called.
+ */
+HAPAX_API int hapax_cache_hottest(hapax_cache *cache, void (*fn)(const hapax_hot_key *key, void *ctx), void *ctx);
+
 /* A load in progress. */
 typedef struct hapax_flight {
 	size_t size;      /* sizeof(hapax_flight), set by hapax */

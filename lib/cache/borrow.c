@@ -89,8 +89,7 @@ __attribute__((noinline)) static int borrow_any(hapax_cache *c, hapax_key key, c
 	}
 	if (HPX_UNLIKELY(c->tier != NULL) && !usable(c, e, o, key.size))
 		goto none;
-	if (c->stats)
-		hpx_count(&c->counters, HPX_CACHE_HITS, 1);
+	hpx_cache_asked(c, HPX_CACHE_HITS, &key, hash);
 	*out = hpx_payload(o);
 	return 0;
 none:
@@ -137,8 +136,8 @@ int hapax_cache_borrow(hapax_cache *c, hapax_key key, const void **out)
 			hpx_quick_unlock(&section);
 			return borrow_again(c, key8, out);
 		}
-		/* order: COUNTERS.SUM -> release; as in hpx_count() */
-		hpx_store_release(&stripe[HPX_CACHE_HITS], hpx_load_relaxed(&stripe[HPX_CACHE_HITS]) + 1);
+		if (hpx_sampled(c, hpx_count_in(stripe, HPX_CACHE_HITS, 1)))
+			hpx_sample_add8(c, key8);
 	}
 	hpx_self.borrows++;
 	*out = hpx_payload(o);

@@ -331,6 +331,14 @@ static inline __attribute__((always_inline)) struct hpx_object *hit(hapax_cache 
 	return o;
 }
 
+/* In a section: the hits of a group have been counted, the last as number `n`. */
+__attribute__((noinline, cold)) static void sample_group(hapax_bulk *b, size_t from, size_t to, uint64_t n)
+{
+	for (size_t i = from; i < to; i++)
+		if (b->place[i].object && b->place[i].first == i && hpx_sampled(b->cache, n--))
+			hpx_sample_add(b->cache, &b->keys[i], b->place[i].hash);
+}
+
 __attribute__((noinline, hot)) static void hit_group(hapax_bulk *b, size_t from, size_t to, struct group *g)
 {
 	hapax_cache *c = b->cache;
@@ -353,8 +361,13 @@ __attribute__((noinline, hot)) static void hit_group(hapax_bulk *b, size_t from,
 			break;
 		}
 	}
-	if (hits)
-		hpx_cache_count(c, HPX_CACHE_HITS, hits);
+	if (hits && c->stats) {
+		uint64_t n = hpx_count(&c->counters, HPX_CACHE_HITS, hits);
+
+		/* order: SAMPLE.ABOVE relaxed; as in hpx_sampled() */
+		if (HPX_UNLIKELY(hpx_load_relaxed(&c->sample_above) != UINT32_MAX))
+			sample_group(b, from, to, n);
+	}
 	hpx_read_unlock();
 }
 

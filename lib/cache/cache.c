@@ -16,6 +16,7 @@
 #include "cache/backoff.h"
 #include "cache/refresh.h"
 #include "cache/request.h"
+#include "cache/sample.h"
 #include "cache/tier.h"
 #include "cache/worker.h"
 #include "object/hot.h"
@@ -183,6 +184,7 @@ static void configure(hapax_cache *c, const hapax_cache_options *o)
 	for (i = 0; i < sizeof(c->name) - 1 && name[i]; i++)
 		c->name[i] = name[i];
 	hpx_init(&c->calls, HPX_CACHE_STRIPED + 1);
+	hpx_init(&c->sample_above, UINT32_MAX);
 	hpx_event_init(&c->event);
 }
 
@@ -195,6 +197,7 @@ static void free_parts(hapax_cache *c)
 	hpx_flights_fini(&c->flights);
 	hpx_async_fini(c);
 	hpx_counters_fini(&c->counters);
+	hpx_sample_free(c);
 	if (c->tier)
 		hpx_tier_free(c->tier, env);
 	hpx_free(env, c, sizeof *c, HPX_CACHE_LINE);
@@ -529,6 +532,7 @@ static void inherit(hapax_cache *c)
 	hpx_async_inherit(c);
 	hpx_work_drop(c);
 	hpx_refresh_inherit(c);
+	hpx_sample_inherit(c);
 	/* order: CACHE.CALLS relaxed; this is the only thread, and no call of its own is in progress */
 	if (hpx_cache_state(c) != HPX_CACHE_ENDING) {
 		hpx_init(&c->calls, HPX_CACHE_STRIPED + 1);

@@ -106,6 +106,7 @@ struct hapax_cache {
 	bool lends;            /* that, and a borrow is told to nobody */
 	bool straight;         /* loads in place, and nothing more is asked of it (straight.c) */
 	bool samples;          /* and not all of its loads are timed */
+	hpx_u32 sample_above;  /* sample.h */
 	struct hpx_counters counters;
 
 	hpx_u64 calls; /* slow calls in progress that the counters do not say, and one for the caller's handle */
@@ -130,16 +131,34 @@ struct hapax_cache {
 	struct hpx_flights flights;
 	struct hpx_async async;
 	struct hpx_computes computes;
+	HPX_ATOMIC(struct hpx_heavy *) heavy; /* sample.c; NULL: nothing has ever been sampled */
 	struct hpx_event event;       /* an exclusive instance has gone; a call has left a closed cache */
 	uint64_t number;              /* in the process, in the order of creation, from 1 */
 	HPX_ATOMIC(struct hapax_cache *) next; /* list of all caches; changed under its lock, read in a forked child */
 	struct hpx_deferred deferred;
 };
 
+/* sample.c: in a section or in the cache. The hash is the table's. Never waits, needs no memory. */
+void hpx_sample_add(hapax_cache *c, const hapax_key *key, uint64_t hash);
+void hpx_sample_add8(hapax_cache *c, uint64_t key8); /* a key of eight bytes, whose hash is its bytes' */
+/* Is the hit or miss that this thread has just counted as number `n` to be looked at? */
+static inline bool hpx_sampled(hapax_cache *c, uint64_t n)
+{
+	/* order: SAMPLE.ABOVE relaxed; a number that says by itself how many are sampled */
+	return HPX_UNLIKELY((uint32_t)n * UINT32_C(0x9e3779b1) > hpx_load_relaxed(&c->sample_above));
+}
+
 static inline void hpx_cache_count(hapax_cache *c, unsigned which, uint64_t n)
 {
 	if (c->stats || which <= HPX_CACHE_WENT)
 		hpx_count(&c->counters, which, n);
+}
+
+/* A hit or a miss. In the cache, or in a section. */
+static inline void hpx_cache_asked(hapax_cache *c, unsigned which, const hapax_key *key, uint64_t hash)
+{
+	if (c->stats && hpx_sampled(c, hpx_count(&c->counters, which, 1)))
+		hpx_sample_add(c, key, hash);
 }
 
 static inline uint32_t hpx_cache_state(hapax_cache *c)

@@ -110,7 +110,8 @@ static inline __attribute__((always_inline)) int find_in(hapax_cache *c, const h
 		saw = met(c, e, o, saw);
 	if (HPX_LIKELY(o != NULL) && counted && c->stats) {
 		first = !hpx_counters_ready(&c->counters);
-		hpx_count(&c->counters, HPX_CACHE_HITS, 1);
+		if (hpx_sampled(c, hpx_count(&c->counters, HPX_CACHE_HITS, 1)))
+			hpx_sample_add(c, key, *hash);
 	}
 	hpx_read_unlock();
 	if (HPX_UNLIKELY(!o)) {
@@ -203,6 +204,16 @@ __attribute__((noinline, cold)) static int get_first(hapax_cache *c, struct hpx_
 	return 0;
 }
 
+/* In the section of a hit, which is counted. */
+__attribute__((noinline, cold)) static int get_sampled(hapax_cache *c, struct hpx_object *o, uint64_t key8, void **out,
+						       struct hpx_quick section)
+{
+	hpx_sample_add8(c, key8);
+	hpx_quick_unlock(&section);
+	*out = hpx_payload(o);
+	return 0;
+}
+
 /* In the section of a hit that met another thread at the object's count, or has no cells. */
 __attribute__((noinline, cold)) static int get_met(hapax_cache *c, void *e, struct hpx_object *o, unsigned saw, void **out,
 						   struct hpx_quick section)
@@ -263,8 +274,8 @@ static inline __attribute__((always_inline)) int get_plain(hapax_cache *cache, h
 
 		if (HPX_UNLIKELY(!stripe))
 			return get_first(cache, o, out, section);
-		/* order: COUNTERS.SUM -> release; as in hpx_count() */
-		hpx_store_release(&stripe[HPX_CACHE_HITS], hpx_load_relaxed(&stripe[HPX_CACHE_HITS]) + 1);
+		if (hpx_sampled(cache, hpx_count_in(stripe, HPX_CACHE_HITS, 1)))
+			return get_sampled(cache, o, key8, out, section);
 	}
 	hpx_quick_unlock(&section);
 	*out = hpx_payload(o);
@@ -309,8 +320,8 @@ __attribute__((noinline)) static int get_asked(hapax_cache *cache, hapax_key key
 	if (HPX_UNLIKELY(saw))
 		saw = met(cache, e, o, saw);
 	first = cache->stats && !hpx_counters_ready(&cache->counters);
-	if (HPX_LIKELY(cache->stats))
-		hpx_count(&cache->counters, HPX_CACHE_HITS, 1);
+	if (HPX_LIKELY(cache->stats) && hpx_sampled(cache, hpx_count(&cache->counters, HPX_CACHE_HITS, 1)))
+		hpx_sample_add8(cache, key8);
 	hpx_quick_unlock(&section);
 	*out = hpx_payload(o);
 	if (HPX_UNLIKELY(saw))
@@ -387,7 +398,7 @@ static int look_closer(hapax_cache *c, const hapax_key *key, uint64_t hash, bool
 	if (rc == HAPAX_MISS && counted)
 		hpx_tier_tick(c);
 	if (counted) {
-		hpx_cache_count(c, rc == 0 || rc == HAPAX_NEGATIVE ? HPX_CACHE_HITS : HPX_CACHE_MISSES, 1);
+		hpx_cache_asked(c, rc == 0 || rc == HAPAX_NEGATIVE ? HPX_CACHE_HITS : HPX_CACHE_MISSES, key, hash);
 		hpx_cache_count(c, HPX_CACHE_NEGATIVE_HITS, rc == HAPAX_NEGATIVE);
 	}
 	if (rc == 0)
@@ -410,7 +421,8 @@ static int look(hapax_cache *cache, hapax_key key, bool counted, void **out)
 		return look_closer(cache, &key, hash, counted, out);
 	if (rc == HAPAX_MISS && counted && cache->stats) {
 		hpx_read_lock(); /* the counters may be going with a cache that is being destroyed */
-		hpx_count(&cache->counters, HPX_CACHE_MISSES, 1);
+		if (hpx_sampled(cache, hpx_count(&cache->counters, HPX_CACHE_MISSES, 1)))
+			hpx_sample_add(cache, &key, hash);
 		hpx_read_unlock();
 	}
 	return rc;

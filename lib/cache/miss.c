@@ -34,7 +34,7 @@ static void joined(void *ctx)
 void hpx_call_missed(struct hpx_call *call)
 {
 	if (!call->missed)
-		hpx_cache_count(call->cache, HPX_CACHE_MISSES, 1);
+		hpx_cache_asked(call->cache, HPX_CACHE_MISSES, call->key, call->hash);
 	call->missed = true;
 }
 
@@ -133,7 +133,7 @@ static void count_attended(struct hpx_call *call, int rc)
 {
 	if (rc == HPX_FLIGHT_AGAIN || call->missed)
 		return;
-	hpx_cache_count(call->cache, HPX_CACHE_HITS, 1);
+	hpx_cache_asked(call->cache, HPX_CACHE_HITS, call->key, call->hash);
 	if (rc == HAPAX_NEGATIVE)
 		hpx_cache_count(call->cache, HPX_CACHE_NEGATIVE_HITS, 1);
 }
@@ -184,7 +184,7 @@ int hpx_cache_resolve(struct hpx_call *call, struct hpx_object **out)
 			call->refused = NULL;
 		} else {
 			if (!call->missed)
-				hpx_cache_count(c, HPX_CACHE_HITS, 1);
+				hpx_cache_asked(c, HPX_CACHE_HITS, call->key, call->hash);
 			rc = 0;
 		}
 	} while (rc == HPX_FLIGHT_AGAIN);

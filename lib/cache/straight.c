@@ -204,8 +204,8 @@ int hpx_load_straight(hapax_cache *c, const hapax_key *key, uint64_t hash, void 
 	rc = stay(&p, c, hash, &v, &section);
 	if (HPX_UNLIKELY(rc))
 		return rc;
-	if (HPX_LIKELY(stats))
-		hpx_count_in(p.stripe, HPX_CACHE_MISSES, 1);
+	if (HPX_LIKELY(stats) && hpx_sampled(c, hpx_count_in(p.stripe, HPX_CACHE_MISSES, 1)))
+		hpx_sample_add(c, key, hash);
 #ifdef HPX_TESTING /* what a stopped thread is waited for may wait for sections */
 	hpx_quick_unlock(&section);
 	HPX_STOP("get.miss");

@@ -16,6 +16,7 @@
 #include "cache/cache.h"
 
 #define HPX_TYPE_NAME 48
+#define HPX_HOT_SHOWN 10
 
 struct hpx_type_figures {
 	char name[HPX_TYPE_NAME];
@@ -56,7 +57,7 @@ struct hpx_cache_figures {
 	hapax_cache_stats stats;
 	uint64_t loads_in_flight, demoted;
 	unsigned sampled_one_in;         /* 0: not */
-	struct hpx_hot_figures *hot;
+	struct hpx_hot_figures hot[HPX_HOT_SHOWN]; /* those with most first */
 	size_t hots;
 	struct hpx_flight_figures *flight; /* the oldest first */
 	size_t flights, flight_bytes;

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cache/sample.h"
 #include "cache/tier.h"
 #include "object/object.h"
 #include "observe/figures.h"
@@ -229,6 +230,20 @@ static int gather_flights(struct hpx_cache_figures *f, hapax_cache *c)
 	return 0;
 }
 
+static void gather_hot(struct hpx_cache_figures *f, hapax_cache *c)
+{
+	struct hpx_heavy_keys keys;
+
+	hpx_sample_get(c, &keys);
+	f->sampled_one_in = keys.one_in;
+	f->hots = keys.n < HPX_HOT_SHOWN ? keys.n : HPX_HOT_SHOWN;
+	for (size_t i = 0; i < f->hots; i++) {
+		hpx_key_begin_show(keys.at[i].key.bytes, keys.at[i].key.size, f->hot[i].key);
+		f->hot[i].samples = keys.at[i].count;
+		f->hot[i].share = (double)keys.at[i].count / (double)keys.samples;
+	}
+}
+
 static int gather_cache(struct hpx_cache_figures *f, hapax_cache *c)
 {
 	f->id = c->number;
@@ -249,6 +264,7 @@ static int gather_cache(struct hpx_cache_figures *f, hapax_cache *c)
 	}
 	f->demoted = f->stats.size_now > f->stats.retained ? f->stats.size_now - f->stats.retained : 0;
 	f->loads_in_flight = in_flight(c);
+	gather_hot(f, c);
 	return gather_flights(f, c);
 }
 

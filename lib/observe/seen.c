@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* observe/seen.c - hapax_cache_flights(). */
+/* observe/seen.c - one cache: its loads in progress, the keys that are asked for most. */
 #include <errno.h>
 #include <stdlib.h>
 
 #include <hapax/observe.h>
 
+#include "cache/sample.h"
 #include "observe/seen.h"
 
 static int older(const void *a, const void *b)
@@ -71,4 +72,42 @@ int hapax_cache_flights(hapax_cache *cache, void (*fn)(const hapax_flight *fligh
 				   .age_ns = f->age_ns, .exact = f->exact, .tid = f->tid, .waiters = f->waiters}, ctx);
 	}
 	return rc ? rc : (int)s.n;
+}
+
+int hapax_cache_sample(hapax_cache *cache, unsigned one_in)
+{
+	HPX_CACHE_STAY stay = {.cache = NULL};
+	int rc;
+
+	if (!cache)
+		return HAPAX_ENULL;
+	rc = hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED);
+	if (!rc && one_in && !cache->stats)
+		rc = HAPAX_EOPTION;
+	return rc ? rc : hpx_sample_set(cache, one_in, true);
+}
+
+int hapax_cache_hottest(hapax_cache *cache, void (*fn)(const hapax_hot_key *key, void *ctx), void *ctx)
+{
+	struct hpx_heavy_keys keys;
+	int rc;
+
+	if (!cache || !fn)
+		return HAPAX_ENULL;
+	{
+		HPX_CACHE_STAY stay = {.cache = NULL};
+
+		rc = hpx_cache_stay(&stay, cache, HPX_CACHE_CLOSED);
+		if (!rc)
+			hpx_sample_get(cache, &keys);
+	}
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < keys.n; i++) {
+		const struct hpx_heavy_key *k = &keys.at[i];
+
+		fn(&(hapax_hot_key){.size = sizeof(hapax_hot_key), .key = key_of(&k->key), .key_size = k->key.size,
+				    .samples = k->count, .share = (double)k->count / (double)keys.samples}, ctx);
+	}
+	return (int)keys.n;
 }

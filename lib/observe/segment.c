@@ -28,6 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cache/sample.h"
 #include "observe/figures.h"
 #include "observe/segment.h"
 
@@ -44,6 +45,7 @@ int hapax_segment_enable(bool on) { return on ? HAPAX_ETHREAD : 0; }
 #define FILE_BYTES (PAGE + 2 * HALF)
 #define PAUSE_NS 50000000L
 #define ASKED_NS UINT64_C(5000000000) /* who has asked so long ago is asking no more */
+#define SAMPLED 64 /* one hit in so many, of all caches, as long as somebody asks */
 #define STACK ((size_t)512 << 10)
 
 /* Of newer headers and kernels. */
@@ -222,6 +224,18 @@ static void publish(struct publisher *p)
 	syscall(SYS_futex, &p->map->told, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
+/* Whoever looks at it wants to know which keys are asked for. A cache without memory for that, or without statistics, is left out. */
+static void sample_all(unsigned one_in)
+{
+	uint64_t after = 0;
+	hapax_cache *c;
+
+	while ((c = hpx_cache_next(&after)) != NULL) {
+		hpx_sample_set(c, one_in, false);
+		hpx_cache_leave(c);
+	}
+}
+
 static uint64_t monotonic(void)
 {
 	struct timespec ts = {.tv_sec = 0};
@@ -244,16 +258,21 @@ static void *publisher_run(void *arg)
 		if (ask != p->answered) {
 			p->answered = ask;
 			asked = monotonic();
+			sample_all(SAMPLED);
 			publish(p);
 		} else {
 			syscall(SYS_futex, &p->map->ask, FUTEX_WAIT, p->answered, asked ? &attention : NULL, NULL, 0);
-			if (asked && monotonic() - asked >= ASKED_NS)
+			if (asked && monotonic() - asked >= ASKED_NS) {
 				asked = 0;
+				sample_all(0);
+			}
 			if (__atomic_load_n(&p->map->ask, __ATOMIC_RELAXED) != p->answered)
 				continue;
 		}
 		nanosleep(&pause, NULL); /* whatever is done to the file */
 	}
+	if (asked)
+		sample_all(0);
 	publisher_put(p);
 	return NULL;
 }
@@ -367,8 +386,12 @@ static void child(void)
 	current = NULL;
 	close_ours(p, p->fd);
 	publisher_free(p);
+#ifdef HPX_SECTION_TSAN
+	off = true; /* ThreadSanitizer ends a child that starts a thread */
+#else
 	/* order: SEGMENT.SETTLED relaxed; the only thread */
 	hpx_store_relaxed(&settled, !begin(false));
+#endif
 }
 
 __attribute__((constructor)) static void watch_forks(void)

@@ -109,3 +109,44 @@ TEST(without_memory_no_flight_is_told_of)
 	CHECK_EQ(hapax_cache_get_with(w.cache, KEY("z"), &o, &out), HAPAX_NOVALUE);
 	world_end(&w);
 }
+
+static void count_keys(const hapax_hot_key *key, void *ctx)
+{
+	struct world *w = ctx;
+
+	CHECK_EQ(key->key.size, 1);
+	w->result++;
+}
+
+static int sample(struct world *w) { return hapax_cache_sample(w->cache, 1); }
+
+static void sampled(struct world *w, int status)
+{
+	void *out;
+
+	if (status)
+		return;
+	for (int i = 0; i < 2; i++) { /* the first count of a thread is not sampled */
+		CHECK_EQ(hapax_cache_get_if_present(w->cache, KEY("a"), &out), HAPAX_OK);
+		hapax_release(out);
+	}
+	w->result = 0;
+	CHECK_EQ(hapax_cache_hottest(w->cache, count_keys, w), 1);
+	CHECK_EQ(w->result, 1);
+}
+
+SWEEP(hapax_cache_sample, all_hits, .nomem = true, .call = sample, .done = sampled)
+
+static int hottest(struct world *w)
+{
+	w->result = 0;
+	return hapax_cache_hottest(w->cache, count_keys, w);
+}
+
+static void none_hot(struct world *w, int status)
+{
+	CHECK_EQ(status, HAPAX_OK);
+	CHECK_EQ(w->result, 0);
+}
+
+SWEEP(hapax_cache_hottest, of_none, .call = hottest, .done = none_hot)
