@@ -61,6 +61,8 @@ def one_cache(browser):
     browser.value("document.querySelector('#cache').value = '2'; document.querySelector('#cache').dispatchEvent(new Event('change'))")
     assert browser.value("document.querySelector('#whose').textContent").startswith("of tenants ")
     assert browser.value("document.querySelector('#caches tr[aria-current=true]').innerText").startswith("tenants")
+    browser.until("(keys => keys.length && keys.every(key => key.textContent.startsWith('shop-')))"
+                  "([...document.querySelectorAll('#hottest code')])")
     browser.value("document.querySelector('#caches td button').click()")
     assert browser.value("document.querySelector('#cache').value") == "1"
 
@@ -92,6 +94,7 @@ def main():
             try:
                 with Browser(chromium, work / "profile") as browser:
                     figures(browser, server)
+                    markup_is_text(browser)
                     browser.screenshot(pictures / "dashboard.png")
                     one_cache(browser)
                     small_and_dark(browser)

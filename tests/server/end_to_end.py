@@ -178,6 +178,7 @@ def statistics(server):
     caches = {cache["name"]: cache for cache in server.json("/stats.json")["caches"]}
     assert set(caches) >= {"pages", "tenants", "prices"}, sorted(caches)
     assert caches["pages"]["hits"] > 10 and caches["pages"]["bound_weight"] == 64 << 20, caches["pages"]
+    assert caches["pages"]["sampled_one_in"] == 1 and any(hot["key"].startswith("record/") for hot in caches["pages"]["hottest"])
 
 
 def ends_under_load(server):

@@ -115,6 +115,9 @@ static int create_all(struct store *store, const struct options *o)
 		return status;
 	if ((status = hapax_memo_create(&store->prices, &prices)) != HAPAX_OK)
 		return status;
+	if (o->sample && ((status = hapax_cache_sample(store->pages, o->sample)) != HAPAX_OK ||
+			  (status = hapax_cache_sample(store->tenants, o->sample)) != HAPAX_OK))
+		return status;
 	return HAPAX_OK;
 }
 
