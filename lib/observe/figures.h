@@ -87,8 +87,8 @@ extern const struct hpx_field hpx_env_fields[], hpx_cache_fields[];
 extern const size_t hpx_env_field_count, hpx_cache_field_count;
 uint64_t hpx_field_value(const void *stats, const struct hpx_field *field);
 
-/* The text of a key of which the first HPX_KEY_SHOWN bytes are known, or all. */
-void hpx_key_begin_show(const void *bytes, size_t size, char text[HPX_KEY_ROOM]);
+/* shown.c: the text of a key of this cache of which the first HPX_KEY_SHOWN bytes are known, or all; of a memo, its arguments. */
+void hpx_key_begin_show(const hapax_cache *c, const void *bytes, size_t size, char text[HPX_KEY_ROOM]);
 
 /* json.c: of types and caches at most so many, and what is missing is said. What write() returned. */
 struct hpx_json_limits {

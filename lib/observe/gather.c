@@ -221,7 +221,7 @@ static int gather_flights(struct hpx_cache_figures *f, hapax_cache *c)
 		const struct hpx_flight_seen *from = &seen.at[f->flights];
 		struct hpx_flight_figures *to = &f->flight[f->flights];
 
-		hpx_key_begin_show(from->key.bytes, from->key.size, to->key);
+		hpx_key_begin_show(c, from->key.bytes, from->key.size, to->key);
 		to->age_ns = from->age_ns;
 		to->exact = from->exact;
 		to->tid = from->tid;
@@ -238,7 +238,7 @@ static void gather_hot(struct hpx_cache_figures *f, hapax_cache *c)
 	f->sampled_one_in = keys.one_in;
 	f->hots = keys.n < HPX_HOT_SHOWN ? keys.n : HPX_HOT_SHOWN;
 	for (size_t i = 0; i < f->hots; i++) {
-		hpx_key_begin_show(keys.at[i].key.bytes, keys.at[i].key.size, f->hot[i].key);
+		hpx_key_begin_show(c, keys.at[i].key.bytes, keys.at[i].key.size, f->hot[i].key);
 		f->hot[i].samples = keys.at[i].count;
 		f->hot[i].share = (double)keys.at[i].count / (double)keys.samples;
 	}

@@ -2,24 +2,6 @@
 /* observe/json.c - the figures as one object of JSON. */
 #include "observe/figures.h"
 
-void hpx_key_begin_show(const void *bytes, size_t size, char text[HPX_KEY_ROOM])
-{
-	const char *s = bytes;
-	size_t seen = size < HPX_KEY_SHOWN ? size : HPX_KEY_SHOWN, length;
-	hapax_key key;
-
-	/* what is cut in the middle of a character is readable before it */
-	for (size_t back = 1; size > seen && back < 4; back++)
-		if ((s[seen - back] & 0xc0) != 0x80) {
-			seen -= hpx_utf8(s + seen - back, back) ? 0 : back;
-			break;
-		}
-	key = hapax_key_bytes(s, seen);
-	length = hpx_key_show(&key, text);
-	if (size > seen && text[length - 1] != '.')
-		memcpy(text + length, "...", 4);
-}
-
 static void numbers(struct hpx_json *j, const void *stats, const struct hpx_field *field, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
