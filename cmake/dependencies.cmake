@@ -6,3 +6,8 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(URCU REQUIRED liburcu-bp)
 pkg_check_modules(CK REQUIRED ck)
 find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
+
+# Probes for tracers (docs/probes.md): one header of systemtap, nothing at run time.
+include(CheckIncludeFile)
+option(HAPAX_PROBES "USDT probes, if sys/sdt.h is there" ON)
+check_include_file(sys/sdt.h HAPAX_HAVE_SDT)

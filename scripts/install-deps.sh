@@ -10,7 +10,7 @@ library=0
 
 packages=(cmake ninja-build gcc g++ pkg-config make python3
 	clang-19 libclang-rt-19-dev
-	liburcu-dev libck-dev libxxhash-dev libjson-c-dev)
+	liburcu-dev libck-dev libxxhash-dev libjson-c-dev systemtap-sdt-dev)
 [ $library = 1 ] || packages+=(git clang-14 libclang-rt-14-dev
 	libcmocka-dev libsqlite3-dev libmicrohttpd-dev libssl-dev libzstd-dev libtbb-dev
 	zstd sqlite3 coreutils spin gdb mandoc)
@@ -26,6 +26,7 @@ provided() {
 	coreutils) command -v sha256sum >/dev/null ;;
 	llvm-19) command -v llvm-cov-19 >/dev/null ;;
 	libxxhash-dev) module libxxhash ;;
+	systemtap-sdt-dev) [ -e /usr/include/sys/sdt.h ] || [ -e "/usr/include/$(gcc -print-multiarch)/sys/sdt.h" ] ;;
 	liburcu-dev) module liburcu-bp ;;
 	libck-dev) module ck ;;
 	libcmocka-dev) module cmocka ;;

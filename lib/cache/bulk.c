@@ -18,6 +18,7 @@
  * Each key's load is one of load.c's; the call of the loader counts as one load, whatever it makes. A key that the loader
  * adds is published when it is added, so that what is put or removed from then on fences it.
  */
+#include "base/probe.h"
 #include "cache/load.h"
 #include "cache/refresh.h"
 #include "cache/tier.h"
@@ -425,6 +426,7 @@ static void own(hapax_bulk *b, struct part *p)
 {
 	p->frame = (struct hpx_frame){.up = b->frame.up, .cache = b->cache, .entry = p->load.entry};
 	b->frame.up = &p->frame;
+	HPX_PROBE4(load__begin, HPX_PROBE_TEXT(b->cache->name), p->call.key->data, p->call.key->size, p->load.entry);
 }
 
 /* Publishes it, LOADING; or finds that it is not absent any more. */

@@ -5,6 +5,7 @@
  * Every entry that was installed leaves once: whoever sets GONE in its word accounts for it. A load that is met on the
  * way is fenced by the same bit, and is its loader's to finish.
  */
+#include "base/probe.h"
 #include "cache/install.h"
 #include "cache/reload.h"
 #include "cache/tier.h"
@@ -37,6 +38,13 @@ bool hpx_cache_claimed(hapax_cache *c, void *e, uint64_t before)
 	return true;
 }
 
+static inline void count_collected(hapax_cache *c, const void *e)
+{
+	(void)e;
+	hpx_cache_count(c, HPX_CACHE_COLLECTIONS, 1);
+	HPX_PROBE3(removed, HPX_PROBE_TEXT(c->name), e, (int)HAPAX_CAUSE_COLLECTED);
+}
+
 /* Of a class: the object that is its own entry has died. */
 void hpx_cache_unlink(void *owner, struct hpx_object *o)
 {
@@ -46,11 +54,11 @@ void hpx_cache_unlink(void *owner, struct hpx_object *o)
 		if (hpx_table_claim(c->table, o) & (HPX_W_GONE | HPX_W_LOADING))
 			return;
 		hpx_cache_count(c, HPX_CACHE_OUT, 1);
-		hpx_cache_count(c, HPX_CACHE_COLLECTIONS, 1);
+		count_collected(c, o);
 	} else if (c->tier)
 		hpx_leave_dead(c, o, hpx_cache_claim(c, o));
 	else if (hpx_cache_claimed(c, o, hpx_cache_claim(c, o)))
-		hpx_cache_count(c, HPX_CACHE_COLLECTIONS, 1);
+		count_collected(c, o);
 }
 
 /* Of the table: the object behind a record has died. */
@@ -61,7 +69,7 @@ void hpx_cache_collected(void *cache, struct hpx_record *r, uint64_t before)
 	if (c->tier)
 		hpx_leave_dead(c, r, before);
 	else if (hpx_cache_claimed(c, r, before))
-		hpx_cache_count(c, HPX_CACHE_COLLECTIONS, 1);
+		count_collected(c, r);
 }
 
 /*
@@ -114,7 +122,7 @@ static int fence(hapax_cache *c, void *e, struct hpx_object **out)
 	if (!hpx_take(o)) {
 		/* a managed cache's entry is accounted for by the death, which has not been told that anybody did */
 		if (!c->tier && hpx_cache_claimed(c, e, before))
-			hpx_cache_count(c, HPX_CACHE_COLLECTIONS, 1);
+			count_collected(c, e);
 		return HAPAX_MISS;
 	}
 	hpx_cache_claimed(c, e, before);

@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 
+#include "base/probe.h"
 #include "cache/tier.h"
 #include "object/hot.h"
 
@@ -106,6 +107,7 @@ void hpx_cache_left(hapax_cache *c, void *e, struct hpx_object *o, hapax_cause c
 		if (c->promotes)
 			hpx_hot_cool(o);
 		count_cause(c, cause);
+		HPX_PROBE3(removed, HPX_PROBE_TEXT(c->name), e, (int)cause);
 		return;
 	}
 	LEAVING *n = hpx_node_of(c, e);
@@ -122,6 +124,7 @@ void hpx_cache_left(hapax_cache *c, void *e, struct hpx_object *o, hapax_cause c
 		cause = HAPAX_CAUSE_EXPIRED;
 	if (!(flags & HPX_NODE_NEGATIVE))
 		count_cause(c, cause);
+	HPX_PROBE3(removed, HPX_PROBE_TEXT(c->name), e, (int)cause);
 	key = hpx_table_key(c->table, e);
 	tell(c, &key, flags & HPX_NODE_NEGATIVE ? NULL : hpx_payload(o), hpx_node_weight(n), cause);
 }
@@ -174,6 +177,7 @@ void hpx_leave_dead(hapax_cache *c, void *e, uint64_t before)
 	expired = ended(c, n);
 	if (expired)
 		hpx_or_relaxed(&n->flags, HPX_NODE_EXPIRED); /* order: NODE.FLAGS relaxed; for the note, on this thread */
+	HPX_PROBE3(removed, HPX_PROBE_TEXT(c->name), e, (int)(expired ? HAPAX_CAUSE_EXPIRED : flags & HPX_NODE_HEAVY ? HAPAX_CAUSE_SIZE : HAPAX_CAUSE_COLLECTED));
 	if (!(flags & HPX_NODE_NEGATIVE)) {
 		hpx_cache_count(c, HPX_CACHE_OUT, 1);
 		hpx_cache_count(c, HPX_CACHE_COLLECTIONS, !expired);

@@ -14,6 +14,7 @@
  * Guarantees: after publication the load ends in exactly one of commit, fail, abandon, whatever way the loader is left
  * (longjmp is forbidden). What was fenced (GONE before the landing) is handed out and never installed.
  */
+#include "base/probe.h"
 #include "cache/load.h"
 #include "cache/refresh.h"
 
@@ -140,8 +141,16 @@ static bool timed(hapax_cache *c)
 	return c->stats || (c->tier && c->tier->timed);
 }
 
+static void ended(struct hpx_load *l, int status)
+{
+	(void)l, (void)status;
+	HPX_PROBE4(load__end, HPX_PROBE_TEXT(l->cache->name), l->entry, status, (uint64_t)l->spent_us * 1000);
+}
+
 void hpx_load_begin(struct hpx_load *l)
 {
+	if (!l->part) /* the parts of a bulk load have begun already */
+		HPX_PROBE4(load__begin, HPX_PROBE_TEXT(l->cache->name), l->call->key->data, l->call->key->size, l->entry);
 	hpx_cache_count(l->cache, HPX_CACHE_LOADS, 1);
 	if (timed(l->cache))
 		l->begun = hpx_env_now_coarse(l->cache->env);
@@ -330,6 +339,7 @@ void hpx_load_abandon(struct hpx_load *l, int status)
 	hpx_cache_count(l->cache, HPX_CACHE_FAILURES, 1);
 	hpx_cache_count(l->cache, HPX_CACHE_ABANDONED, 1);
 	count_time(l);
+	ended(l, status);
 	hpx_load_cancel(l, status);
 }
 
@@ -425,6 +435,7 @@ void hpx_load_left(struct hpx_load *l)
 	count_end(l, HPX_CACHE_ABANDONED);
 	if (l->cache->tier)
 		hpx_terms_drop(l->cache, &l->terms);
+	ended(l, HAPAX_EABANDONED);
 	fail(l, HAPAX_EABANDONED, NULL);
 	dispose(l, true);
 }
@@ -475,6 +486,7 @@ int hpx_load_settle(struct hpx_load *l, int result, hapax_load_error *error)
 	}
 	if (l->cache->tier)
 		hpx_terms_drop(l->cache, &l->terms);
+	ended(l, status);
 	return status;
 }
 

@@ -2,6 +2,7 @@
 /*
  * cache/miss.c - getting what is not a plain hit: joining a load that is under way, waiting for what is in the way, loading.
  */
+#include "base/probe.h"
 #include "cache/load.h"
 #include "cache/request.h"
 #include "cache/tier.h"
@@ -85,7 +86,9 @@ static int join(struct hpx_call *call, void *e, struct hpx_object **out)
 		call->box = hpx_error_box_new(call->cache->env);
 		return call->box ? HPX_FLIGHT_AGAIN : HAPAX_ENOMEM;
 	}
+	HPX_PROBE4(load__join, HPX_PROBE_TEXT(call->cache->name), call->key->data, call->key->size, e);
 	hpx_flight_join(&call->cache->flights, e, hpx_word(e), &how, &call->outcome);
+	HPX_PROBE3(load__joined, HPX_PROBE_TEXT(call->cache->name), e, call->outcome.status);
 	hpx_call_missed(call);
 	return hpx_call_outcome(call, out);
 }

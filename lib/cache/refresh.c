@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* cache/refresh.c - when what is present is reloaded, who waits for it, and what failures keep from being loaded: refresh.h. */
+#include "base/probe.h"
 #include "cache/backoff.h"
 #include "cache/load.h"
 #include "cache/refresh.h"
@@ -82,7 +83,9 @@ static int join(struct hpx_call *call, struct hpx_reload *r, struct hpx_object *
 	struct hpx_join how = {.deadline = call->deadline, .joined = joined, .ctx = call};
 
 	hpx_read_lock();
+	HPX_PROBE4(load__join, HPX_PROBE_TEXT(call->cache->name), call->key->data, call->key->size, r);
 	hpx_flight_join(&call->cache->flights, r, &r->word, &how, &call->outcome);
+	HPX_PROBE3(load__joined, HPX_PROBE_TEXT(call->cache->name), r, call->outcome.status);
 	return outcome(call, out);
 }
 

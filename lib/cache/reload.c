@@ -9,6 +9,7 @@
  * what went wrong. It holds its entry's object and a pin on its node; installing over exactly that entry decides whether it
  * came too late (install.h). BY_PUT in the node says that a put did it, REWRITTEN that a put wrote the same object again.
  */
+#include "base/probe.h"
 #include "cache/install.h"
 #include "cache/load.h"
 #include "cache/refresh.h"
@@ -218,6 +219,7 @@ static void begin(struct hpx_reload *r)
 	hpx_cache_count(r->cache, HPX_CACHE_REFRESHES, 1);
 	/* order: RELOAD.BEGUN relaxed; read by whoever ends it, and by those who look */
 	hpx_store_relaxed(&r->begun, hpx_env_now_coarse(r->cache->env));
+	HPX_PROBE4(refresh__begin, HPX_PROBE_TEXT(r->cache->name), r->key.data, r->key.size, r);
 }
 
 /* By a clock that went back it took no time. */
@@ -401,6 +403,7 @@ static int conclude(struct run *run, int result, const hapax_load_error *error)
 		/* Until it lands it is this thread's: user code that is asked here and wants its outcome waits for itself. */
 		HPX_CACHE_FRAME(r->cache, r);
 		rc = judge(run, result);
+		HPX_PROBE4(refresh__end, HPX_PROBE_TEXT(r->cache->name), r, rc, (uint64_t)run->spent_us * 1000);
 		not_before = hpx_refresh_loaded(r->cache, &r->key, r->hash, rc == HAPAX_ELOADER, error->code);
 	}
 	run->reload = NULL;
@@ -423,6 +426,7 @@ static void count_abandoned(struct hpx_reload *r)
 	count_time(r);
 	count_failure(r->cache);
 	hpx_cache_count(r->cache, HPX_CACHE_ABANDONED, 1);
+	HPX_PROBE4(refresh__end, HPX_PROBE_TEXT(r->cache->name), r, HAPAX_EABANDONED, (uint64_t)0);
 }
 
 void hpx_reload_abandon(struct hpx_reload *r, int status)
@@ -442,6 +446,7 @@ void hpx_reload_start(struct hpx_reload *r, hapax_start_fn start, void *arg)
 	rc = hpx_token_reload(&call, r);
 	if (rc) {
 		count_failure(c);
+		HPX_PROBE4(refresh__end, HPX_PROBE_TEXT(c->name), r, rc, (uint64_t)0);
 		hpx_reload_finish(r, rc, NULL, 0);
 	}
 }

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 
+#include "base/probe.h"
 #include "cache/load.h"
 #include "table/quick.h"
 
@@ -234,6 +235,7 @@ int hpx_load_straight(hapax_cache *c, const hapax_key *key, uint64_t hash, void 
 	hpx_self.frames = &p.frame;
 	hpx_loading_begin(&p.frame, p.begun);
 	p.object = o;
+	HPX_PROBE4(load__begin, HPX_PROBE_TEXT(c->name), key->data, key->size, o);
 	rc = c->load(hpx_payload(o), key, c->arg, &p.error);
 	hpx_loading_end(&p.frame);
 	hpx_self.frames = p.frame.up;
@@ -259,6 +261,7 @@ int hpx_load_straight(hapax_cache *c, const hapax_key *key, uint64_t hash, void 
 		hpx_count_in(p.stripe, HPX_CACHE_SUCCESSES, 1);
 	hpx_count_in(p.stripe, HPX_CACHE_IN, 1);
 	HPX_STOP("load.committed");
+	HPX_PROBE4(load__end, HPX_PROBE_TEXT(c->name), o, 0, spent);
 	*out = hpx_payload(o);
 	hpx_self.fresh = o;
 	go(&p, c, &section);

@@ -12,6 +12,7 @@
  */
 #include <sched.h>
 
+#include "base/probe.h"
 #include "cache/tier.h"
 #include "policy/record.h"
 
@@ -248,6 +249,7 @@ static void evict(hapax_cache *c, struct batch *b)
 		n = HPX_CONTAINER_OF(victim, struct hpx_node, policy);
 		b->drop[b->n++] = hpx_node_object(n);
 		b->demoted++;
+		HPX_PROBE2(demote, HPX_PROBE_TEXT(c->name), n->entry);
 		if (HPX_BROKEN(EVICT_REMOVES))
 			remove_victim(c, n);
 		unlist(t, n, false, demotion(c, n));
@@ -465,6 +467,7 @@ void hpx_tier_reweigh(hapax_cache *c, struct hpx_node *n, uint64_t weight)
 	finish(c, &b);
 	if (o) {
 		hpx_cache_count(c, HPX_CACHE_DEMOTIONS, 1);
+		HPX_PROBE2(demote, HPX_PROBE_TEXT(c->name), n->entry);
 		hpx_cache_release_hold(c, o);
 	}
 	settle_after(c, &b);

@@ -10,6 +10,7 @@
  * Times are words of their own, written by whoever writes the entry and by hits (`used`); a reader that sees one of them
  * a moment late decides as if it had come a moment earlier.
  */
+#include "base/probe.h"
 #include "cache/refresh.h"
 #include "cache/tier.h"
 #include "expiry/jitter.h"
@@ -284,6 +285,7 @@ void hpx_tier_lapse(hapax_cache *c, struct hpx_node *n, struct hpx_object *o)
 	if (!hpx_tier_take(c, n, hpx_tier_now(c)))
 		return;
 	hpx_cache_count(c, HPX_CACHE_DEMOTIONS, 1);
+	HPX_PROBE2(demote, HPX_PROBE_TEXT(c->name), n->entry);
 	hpx_cache_release_hold(c, o);
 }
 

@@ -25,6 +25,7 @@
  */
 #include <errno.h>
 
+#include "base/probe.h"
 #include "object/hot.h"
 #include "object/internal.h"
 #include "object/side.h"
@@ -146,6 +147,7 @@ static void death_begin(struct hpx_class *c, struct hpx_object *o)
 	struct hpx_side *side = hpx_side_of(o);
 
 	HPX_STOP("death.dead");
+	HPX_PROBE2(death, c->type->name, hpx_payload(o));
 	if (!HPX_BROKEN(RETIRE_BEFORE_UNLINK) || c->destroyed) {
 		hpx_read_lock();
 		unlink_entry(c, o);
@@ -380,6 +382,7 @@ static inline bool die_quickly(struct hpx_thread *self, struct hpx_class *c, str
 	HPX_STOP("death.dead");
 	hpx_read_lock();
 #endif
+	HPX_PROBE2(death, c->type->name, hpx_payload(o));
 	unlink_entry(c, o);
 	/* order: DEATH.WATCH relaxed; as in death_finish() */
 	all = !self->notes && !hpx_load_relaxed(&hpx_death_watches);

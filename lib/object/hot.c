@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "base/probe.h"
 #include "object/hot.h"
 #include "object/internal.h"
 
@@ -330,6 +331,7 @@ static bool promote(struct hpx_object *o)
 						(uint64_t)(at + 1) << HPX_SLOT_SHIFT);
 	/* order: HOT.SLOT -> acq_rel; for the tick. Who demotes it at once has said DRAINING */
 	hpx_cas_acq_rel(&slots[at].state, &claimed, LIVE);
+	HPX_PROBE2(promote, hpx_class_of(o)->type->name, hpx_payload(o));
 	return true;
 }
 

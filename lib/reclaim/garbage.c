@@ -4,6 +4,7 @@
  *
  * Who waits here also looks for the reader that keeps the grace period from ending: the thread that runs it cannot.
  */
+#include "base/probe.h"
 #include "reclaim/internal.h"
 
 void hpx_garbage_add(hapax_env *env, size_t bytes)
@@ -94,7 +95,9 @@ int hpx_admit(hapax_env *env, uint64_t deadline)
 		hpx_stall_look(env);
 		status = refuse(env);
 	} else {
+		HPX_PROBE1(garbage__wait, env);
 		status = wait_for_room(env, deadline);
+		HPX_PROBE2(garbage__waited, env, status);
 	}
 	errno = saved;
 	return status;

@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/probe.h"
 #include "reclaim/internal.h"
 
 #define PAUSE_NS 300000L      /* between grace periods, so that one serves many batches; unless somebody waits */
@@ -246,7 +247,9 @@ void hpx_gp_run(void)
 	hpx_store_relaxed(&running_since, since); /* order: STALL.LOOK relaxed; looked at again under the lock */
 	pthread_mutex_unlock(&hpx_slow);
 
+	HPX_PROBE1(grace__begin, number);
 	urcu_bp_synchronize_rcu();
+	HPX_PROBE1(grace__end, number);
 #ifdef HPX_SECTION_TSAN
 	HPX_TSAN_ACQUIRE(tags[(number - 1) & 1]);
 #endif
@@ -296,6 +299,7 @@ void hpx_stall_look(hapax_env *env)
 	pthread_mutex_unlock(&hpx_slow);
 	if (!first)
 		return;
+	HPX_PROBE2(stall, tid, HPX_PROBE_TEXT(name));
 	if (known)
 		hpx_env_log(env, HAPAX_LOG_WARNING, "thread %d \"%s\" has been in a read section for long: memory cannot be freed",
 			    tid, name);
