@@ -52,7 +52,7 @@ static void *get_slow(void *arg)
 static void *get_hot(void *arg)
 {
 	while (!atomic_load(&end)) {
-		get(pages, "hot \033[31m");
+		get(pages, "hot key");
 		usleep(20);
 	}
 	return arg;
