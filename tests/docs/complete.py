@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """complete.py SOURCE: pages that explain every one of something leave none out: each status, each figure, each option of
-caches is named as `code` on its page; each page of docs is linked from docs/README.md."""
+caches is named as `code` on its page; each page of docs is linked from docs/README.md; what sources name of docs is there."""
 import pathlib
 import re
 import sys
@@ -36,6 +36,13 @@ count = named("troubleshooting.md", re.findall(r"X\((HAPAX_\w+),", header("statu
 for name, struct in (("cache.h", "hapax_cache_stats"), ("env.h", "hapax_env_stats"), ("memo.h", "hapax_memo_info")):
     count += named("reading-the-figures.md", fields(name, struct), struct)
 count += named("options.md", fields("cache.h", "hapax_cache_options"), "hapax_cache_options")
+
+# what comments and programs refer to
+for path in sorted(path for name in ("include", "lib", "tools", "scripts", "stress", "tests", "man")
+                   for path in (source / name).rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+    for name in set(re.findall(r"\bdocs/[\w/.-]+?\.(?:md|svg|c)\b", path.read_text(errors="replace"))):
+        if not (source / name).exists() and path.name not in ("check.py", "faults.py"):
+            bad.append(f"{path.relative_to(source)}: refers to {name}, which is not there")
 
 index = (source / "docs" / "README.md").read_text()
 for page in sorted((source / "docs").rglob("*.md")):
