@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <hapax/hapax.h>
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -288,8 +289,13 @@ static int to_file(const char *text, size_t n, void *file) { return fwrite(text,
 int main(int argc, char **argv)
 {
 	pthread_t loader, waiter[2], nested, computing;
+	pthread_attr_t small;
 	FILE *file;
 
+	/* what is not used is in the core all the same */
+	if (!mallopt(M_ARENA_MAX, 1) || pthread_attr_init(&small) || pthread_attr_setstacksize(&small, 256 << 10) ||
+	    pthread_setattr_default_np(&small))
+		return 1;
 	fill();
 	fill_tables();
 	if (pthread_create(&loader, NULL, get_slow, NULL))
