@@ -177,6 +177,10 @@ def report(results):
         print("| " + " | ".join(cells) + " |")
         if i == 0:
             print("|" + "|".join("-" * (width + 2) if j < 2 else "-" * (width + 1) + ":" for j, width in enumerate(widths)) + "|")
+    for situation, of in results.items():
+        if any(run["writes"] for run in of["hapax"]):
+            each = {name: statistics.median(run["queries"] / max(1, run["writes"]) for run in of[name]) for name in SERVERS}
+            print(f"\nQueries that one change of a hot record caused: {each['hapax']:.2f} hapax, {each['mutex']:.2f} mutex")
     return ratios
 
 
