@@ -224,7 +224,7 @@ TEST(CF_RM_01_deaths_beside_the_end)
 			if (round >= 18)
 				for (int i = 0; i < 4; i++)
 					test_join(threads[i]);
-			t.r.cache = NULL;
+			__atomic_store_n(&t.r.cache, NULL, __ATOMIC_SEQ_CST);
 			hapax_cache_destroy(t.cache);
 			told = told_so_far(&t.r);
 			/* each was present, or died before; a death that has begun may come round to its entry after the end */
