@@ -11,70 +11,87 @@ struct hpx_heavy {
 	unsigned asked, looked; /* one in so many, for the application and for those who look in; 0: not */
 	uint64_t samples;
 	unsigned n;
-	struct hpx_heavy_key key[HPX_HEAVY_KEYS];
+	/* what is looked through for each sample lies close together */
+	uint64_t name[HPX_HEAVY_KEYS]; /* of a key: its hash and size */
+	uint32_t count[HPX_HEAVY_KEYS], error[HPX_HEAVY_KEYS];
+	struct hpx_key_seen key[HPX_HEAVY_KEYS];
 };
 
 static unsigned one_in(const struct hpx_heavy *h) { return h->asked ? h->asked : h->looked; }
 
-static void halve(struct hpx_heavy *h)
+static void move(struct hpx_heavy *h, unsigned to, unsigned from)
+{
+	if (to == from)
+		return;
+	h->name[to] = h->name[from];
+	h->count[to] = h->count[from];
+	h->error[to] = h->error[from];
+	h->key[to] = h->key[from];
+}
+
+__attribute__((noinline)) static void halve(struct hpx_heavy *h)
 {
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < h->n; i++) {
-		h->key[i].count /= 2;
-		h->key[i].error /= 2;
-		if (h->key[i].count)
-			h->key[n++] = h->key[i];
+		h->count[i] /= 2;
+		h->error[i] /= 2;
+		if (h->count[i])
+			move(h, n++, i);
 	}
 	h->n = n;
 	h->samples /= 2;
 }
 
-/* The key's counter; else a new one; else the smallest. */
-static struct hpx_heavy_key *counter_of(struct hpx_heavy *h, uint64_t hash, size_t size)
+static unsigned smallest(const struct hpx_heavy *h)
 {
-	struct hpx_heavy_key *smallest = h->key;
+	unsigned at = 0;
 
-	for (unsigned i = 0; i < h->n; i++) {
-		if (h->key[i].hash == hash && h->key[i].key.size == size)
-			return &h->key[i];
-		if (h->key[i].count < smallest->count)
-			smallest = &h->key[i];
-	}
-	return h->n < HPX_HEAVY_KEYS ? &h->key[h->n] : smallest;
+	for (unsigned i = 1; i < HPX_HEAVY_KEYS; i++)
+		at = h->count[i] < h->count[at] ? i : at;
+	return at;
 }
 
-static void add(struct hpx_heavy *h, const struct hpx_key_seen *key, uint64_t hash)
+/* The key is not in the sketch: a counter of its own, or the smallest. */
+static unsigned take(struct hpx_heavy *h, const hapax_cache *c, const hapax_key *key, uint64_t name)
 {
-	struct hpx_heavy_key *k;
+	unsigned at = h->n;
 
-	if (h->samples >= HPX_HEAVY_MOST)
+	if (at < HPX_HEAVY_KEYS) {
+		h->n++;
+		h->count[at] = 0;
+	} else {
+		at = smallest(h);
+	}
+	h->error[at] = h->count[at];
+	h->name[at] = name;
+	hpx_key_see(c, key, &h->key[at]);
+	return at;
+}
+
+static void add(struct hpx_heavy *h, const hapax_cache *c, const hapax_key *key, uint64_t name)
+{
+	unsigned i;
+
+	if (HPX_UNLIKELY(h->samples >= HPX_HEAVY_MOST))
 		halve(h);
 	h->samples++;
-	k = counter_of(h, hash, key->size);
-	if (k == h->key + h->n) {
-		*k = (struct hpx_heavy_key){.key = *key, .hash = hash};
-		h->n++;
-	} else if (k->hash != hash || k->key.size != key->size) {
-		k->key = *key;
-		k->hash = hash;
-		k->error = k->count;
-	}
-	k->count++;
+	for (i = 0; i < h->n && h->name[i] != name; i++)
+		;
+	if (i == h->n)
+		i = take(h, c, key, name);
+	h->count[i]++;
 }
 
 __attribute__((noinline, cold)) void hpx_sample_add(hapax_cache *c, const hapax_key *key, uint64_t hash)
 {
 	/* order: -> SAMPLE.HEAVY acquire; an empty one */
 	struct hpx_heavy *h = hpx_load_acquire(&c->heavy);
-	struct hpx_key_seen seen;
 
 	if (!h || pthread_mutex_trylock(&h->lock))
 		return;
-	if (one_in(h)) {
-		hpx_key_see(c, key, &seen);
-		add(h, &seen, hash);
-	}
+	if (one_in(h))
+		add(h, c, key, hash ^ (uint64_t)key->size << 40);
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -155,10 +172,8 @@ void hpx_sample_get(hapax_cache *c, struct hpx_heavy_keys *out)
 	out->one_in = one_in(h);
 	out->samples = h->samples;
 	for (unsigned i = 0; i < h->n; i++) {
-		if (h->key[i].count <= h->key[i].error)
-			continue;
-		out->at[out->n] = h->key[i];
-		out->at[out->n++].count -= h->key[i].error;
+		if (h->count[i] > h->error[i])
+			out->at[out->n++] = (struct hpx_heavy_key){.key = h->key[i], .count = h->count[i] - h->error[i]};
 	}
 	pthread_mutex_unlock(&h->lock);
 	qsort(out->at, out->n, sizeof(*out->at), heavier);

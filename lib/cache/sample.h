@@ -21,13 +21,12 @@
 
 struct hpx_heavy_key {
 	struct hpx_key_seen key;
-	uint64_t hash;
-	uint32_t count, error;
+	uint32_t count; /* less its possible error */
 };
 
 /* A copy of what a cache has gathered. */
 struct hpx_heavy_keys {
-	struct hpx_heavy_key at[HPX_HEAVY_KEYS]; /* count: less the error; the largest first, none of 0 */
+	struct hpx_heavy_key at[HPX_HEAVY_KEYS]; /* the largest first, none of 0 */
 	size_t n;
 	uint64_t samples; /* of all keys */
 	unsigned one_in;  /* 0: nothing is sampled */
