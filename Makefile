@@ -10,7 +10,7 @@ JOBS ?= $(shell nproc)
 PORT ?= 8080
 SERVER_ARGS ?=
 
-.PHONY: demo check server server-bench server-ready bench policy torture model release debug tsan asan canaries fuzz tsan-lanes coverage spin aarch64 install clean format-check deps help scaling
+.PHONY: demo check server server-bench server-ready bench policy torture model release debug tsan asan canaries fuzz tsan-lanes coverage spin aarch64 install clean format-check deps help scaling deb abi
 .NOTPARALLEL:
 
 help:
@@ -31,6 +31,8 @@ help:
 	@echo "make tsan-lanes    the storm and the unit tests under ThreadSanitizer by clang 14, clang 19 and gcc, 20 seeds each"
 	@echo "make fuzz          libFuzzer on tables, caches and parsers, FUZZ_SECONDS each"
 	@echo "make coverage      what the tests run of lib/, by file (docs/coverage.md)"
+	@echo "make deb           Debian packages in build/packages: libhapax0, libhapax-dev, hapax-tools"
+	@echo "make abi BASE=TAG  the binary interface beside that of a tag, a commit or a library (docs/releasing.md)"
 	@echo "make install       PREFIX=$(PREFIX), DESTDIR honoured"
 
 deps:
@@ -120,6 +122,14 @@ install:
 	@cmake --preset release -B build/install -DHAPAX_TESTS=OFF -DHAPAX_STRESS=OFF -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
 	@cmake --build build/install -j $(JOBS)
 	cmake --install build/install --prefix $(PREFIX)
+
+deb: deps
+	@scripts/install-deps.sh lintian
+	@JOBS=$(JOBS) scripts/deb.sh build/packages
+
+abi: deps
+	@[ -n "$(BASE)" ] || { echo "make abi BASE=tag, commit or libhapax.so"; exit 2; }
+	@scripts/abi_check.py "$(BASE)" "$(or $(NEW),.)"
 
 format-check:
 	@scripts/format-check.sh

@@ -2,7 +2,7 @@
 # Peers in other languages (stress/peers/README.md): target hapax-peers puts the programs that can be built here into
 # ${PROJECT_BINARY_DIR}/peers, where hapax-stress bench looks for them when it runs. Nothing else needs or builds them.
 set(HAPAX_PEERS ${PROJECT_BINARY_DIR}/peers)
-target_compile_definitions(hapax-stress PRIVATE HAPAX_PEERS="${HAPAX_PEERS}")
+set_source_files_properties(${PROJECT_SOURCE_DIR}/stress/bench/foreign.cpp PROPERTIES COMPILE_DEFINITIONS HAPAX_PEERS="${HAPAX_PEERS}")
 add_custom_target(hapax-peers)
 file(MAKE_DIRECTORY ${HAPAX_PEERS})
 

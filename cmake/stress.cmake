@@ -29,7 +29,6 @@ target_link_libraries(hapax-stress PRIVATE hapax_warnings hapax_build hapax_stat
 	Threads::Threads m)
 
 # torture: what is unwound by cancellation; the shared library to open and close, and another flavour of liburcu beside hapax's
-target_compile_definitions(hapax-stress PRIVATE HAPAX_SHARED_LIBRARY="$<TARGET_FILE:hapax>")
 add_dependencies(hapax-stress hapax)
 set_source_files_properties(${PROJECT_SOURCE_DIR}/stress/torture/cancel.c PROPERTIES COMPILE_OPTIONS -fexceptions)
 pkg_check_modules(URCU_MEMB liburcu-memb)
@@ -55,6 +54,10 @@ if(HAPAX_SANITIZE OR HAPAX_COVERAGE)
 	endif()
 endif()
 
+option(HAPAX_BENCH_PEERS "Benchmarks compare with the libraries that are installed" ON)
+if(NOT HAPAX_BENCH_PEERS)
+	return()
+endif()
 include(cmake/peers.cmake)
 
 pkg_check_modules(TBB tbb)

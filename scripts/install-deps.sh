@@ -13,7 +13,7 @@ packages=(cmake ninja-build gcc g++ pkg-config make python3
 	liburcu-dev libck-dev libxxhash-dev libjson-c-dev systemtap-sdt-dev)
 [ $library = 1 ] || packages+=(git clang-14 libclang-rt-14-dev
 	libcmocka-dev libsqlite3-dev libmicrohttpd-dev libssl-dev libzstd-dev libtbb-dev
-	zstd sqlite3 coreutils spin gdb mandoc)
+	zstd sqlite3 coreutils spin gdb mandoc abigail-tools dpkg-dev)
 packages+=("$@") # what one target alone needs
 
 # What a package is needed for, where a file or command says it as well: other systems need no Debian package then.
@@ -22,6 +22,8 @@ provided() {
 	python3 | git | make | gdb | mandoc | zstd | sqlite3 | clang-19 | clang-14 | cmake | gcc | g++) command -v "$1" >/dev/null ;;
 	ninja-build) command -v ninja >/dev/null ;;
 	pkg-config) command -v pkg-config >/dev/null ;;
+	abigail-tools) command -v abidiff >/dev/null ;;
+	dpkg-dev) command -v dpkg-shlibdeps >/dev/null ;;
 	spin) command -v spin >/dev/null ;;
 	coreutils) command -v sha256sum >/dev/null ;;
 	llvm-19) command -v llvm-cov-19 >/dev/null ;;

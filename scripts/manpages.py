@@ -386,7 +386,7 @@ def help_to_mdoc(text):
 
     usage = False
     for line in text.rstrip().split("\n"):
-        option = re.match(r"^  (-\S.*?)(?:\s{2,}(.*))?$", line)
+        option = re.match(r"^  ((?:-\w, )?--?[a-z][\w-]*(?:[ =][A-Z]+)?)(?:\s+(.*))?$", line)
         if re.match(r"[Uu]sage:", line):
             close()
             usage = True

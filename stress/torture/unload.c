@@ -8,12 +8,13 @@
 #include "harness/team.h"
 
 #include <dlfcn.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
-#ifndef HAPAX_SHARED_LIBRARY
-#define HAPAX_SHARED_LIBRARY "libhapax.so.0"
-#endif
+#define SONAME "libhapax.so.0"
 
 enum { USERS = 3, KEYS = 32 };
 
@@ -76,9 +77,31 @@ static void *user_main(void *arg)
 
 #define FIND(member, name) ((so.member = (__typeof__(so.member))(intptr_t)dlsym(library, name)) != NULL)
 
+/* That of the build tree, DIR/libhapax.so.0 for DIR/bin/hapax-stress; else the one that is installed. */
+static void *open_shared(void)
+{
+	char path[PATH_MAX + sizeof(SONAME)];
+	ssize_t n = readlink("/proc/self/exe", path, PATH_MAX);
+	char *slash;
+	void *library = NULL;
+	int up;
+
+	path[n > 0 ? n : 0] = 0;
+	for (up = 0; up < 2; up++) {
+		slash = strrchr(path, '/');
+		if (slash)
+			*slash = 0;
+	}
+	if (slash) {
+		strcat(path, "/" SONAME);
+		library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	}
+	return library ? library : dlopen(SONAME, RTLD_NOW | RTLD_LOCAL);
+}
+
 static void *open_library(void)
 {
-	void *library = dlopen(HAPAX_SHARED_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+	void *library = open_shared();
 
 	if (!library)
 		return NULL;
