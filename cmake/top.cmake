@@ -13,7 +13,7 @@ target_include_directories(hapax-top SYSTEM PRIVATE ${JSON_C_INCLUDE_DIRS})
 target_link_libraries(hapax-top PRIVATE hapax_warnings hapax_build ${JSON_C_LINK_LIBRARIES} m)
 install(TARGETS hapax-top RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT tools)
 
-if(NOT HAPAX_TESTS)
+if(NOT HAPAX_TESTS OR CMAKE_CROSSCOMPILING)
 	return()
 endif()
 # Against processes that answer whatever a test wants; what is made to harm once more with sanitizers.

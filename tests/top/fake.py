@@ -37,10 +37,10 @@ SNAPSHOT = {
 
 
 def moving(n):
-    """The n-th answer of a process at work: a second later each, 900 hits, 100 misses, 50 loads, 12 grace periods more."""
+    """The n-th answer of a process at work: two seconds later each, 900 hits, 100 misses, 50 loads, 12 grace periods more."""
     s = copy.deepcopy(SNAPSHOT)
-    s["monotonic_ns"] += n * 10**9
-    s["time_ns"] += n * 10**9
+    s["monotonic_ns"] += n * 2 * 10**9
+    s["time_ns"] += n * 2 * 10**9
     s["environments"][0]["grace_periods"] += 12 * n
     for field, more in {"hits": 900, "misses": 100, "loads": 50, "evictions": 5, "stale_hits": 2, "negative_hits": 1}.items():
         s["caches"][0][field] += n * more
@@ -54,9 +54,9 @@ system = ctypes.CDLL(None).syscall
 
 class Publisher:
     """A child that publishes answer(n), text or bytes, as its n-th answer; `head` changes fields of the segment's head, `spoil`
-    gets the mapping and the file after each publication."""
+    gets the mapping and the file after each publication, `instead` the file when the first question has come."""
 
-    def __init__(self, answer=moving, head=None, spoil=None, silent=False, comm="publisher"):
+    def __init__(self, answer=moving, head=None, spoil=None, instead=None, silent=False, comm="publisher"):
         ready, tell = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -65,14 +65,14 @@ class Publisher:
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 with open("/proc/self/comm", "w") as name:
                     name.write(comm)
-                self.serve(answer, head or {}, spoil, silent, tell)
+                self.serve(answer, head or {}, spoil, instead, silent, tell)
             finally:
                 os._exit(3)
         os.close(tell)
         assert os.read(ready, 1) == b"!", "the publisher did not come up"
         os.close(ready)
 
-    def serve(self, answer, head, spoil, silent, tell):
+    def serve(self, answer, head, spoil, instead, silent, tell):
         parent = os.getppid()
         fields = dict(magic=b"hapax-s1", version=1, pid=os.getpid(), capacity=CAPACITY, offset=(4096, 4096 + CAPACITY),
                       length=None, size=4096 + 2 * CAPACITY)
@@ -95,6 +95,10 @@ class Publisher:
             asked, = struct.unpack_from("=I", m, ASK)
             if asked == answered:
                 time.sleep(0.001)
+                continue
+            if instead:
+                instead(fd)
+                silent = True
                 continue
             answered = asked
             n += 1

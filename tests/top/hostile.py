@@ -52,10 +52,19 @@ def heads():
 
 
 def cut():
-    """The file is cut when the first question comes, or when it has been answered."""
-    refused("cannot be read any more", spoil=lambda m, fd: os.ftruncate(fd, 0))
-    refused("cannot be read any more", spoil=lambda m, fd: os.ftruncate(fd, 30))
-    refused("is damaged", spoil=lambda m, fd: os.ftruncate(fd, 4096))
+    """The file is cut when the question has come; then an answer is said to be there."""
+    def to(size):
+        def instead(fd):
+            os.ftruncate(fd, size)
+            if size:
+                os.pwrite(fd, struct.pack("=I", 1), TOLD)
+            if size > LENGTH + 8:
+                os.pwrite(fd, struct.pack("=II", 100, 100), LENGTH)
+        return instead
+
+    refused("cannot be read any more", instead=to(0))
+    refused("cannot be read any more", instead=to(30))
+    refused("is damaged", instead=to(4096))
 
 
 def texts():
@@ -132,27 +141,28 @@ def many():
 
 
 def racing():
-    """`told` never stands still: an answer, or none, but no mixture."""
+    """The text is written again while it is read: an answer, or none, but no mixture."""
+    def text(n):
+        return json.dumps({"format": 1, "first": n, "between": "x" * 600000, "last": n}).encode()
+
     def race(m, fd):
-        n = 2
+        n = 3
         parent = os.getppid()
         while os.getppid() == parent:
-            text = moving(n).encode()
-            where = 4096 + CAPACITY * (n & 1)
-            m[where:where + len(text)] = text
-            struct.pack_into("=I", m, LENGTH + 4 * (n & 1), len(text))
+            new = text(n)
+            m[4096 + CAPACITY:4096 + CAPACITY + len(new)] = new
+            struct.pack_into("=I", m, LENGTH + 4, len(new))
             struct.pack_into("=I", m, TOLD, n)
-            n += 1
+            n += 2 # always the same half
 
-    with Publisher(spoil=race) as p:
-        result = run(program, p.pid, "-i", "0.1", "--json", "--count", "3")
-    if result.returncode == 0:
-        for line in result.stdout.splitlines():
-            s = json.loads(line)
-            n = (s["monotonic_ns"] - SNAPSHOT["monotonic_ns"]) // 10**9
-            check(s == json.loads(moving(n)), s)
-    else:
-        check(result.returncode == 1, result)
+    with Publisher(text, spoil=race) as p:
+        for _ in range(10):
+            result = run(program, p.pid, "--json")
+            if result.returncode == 0:
+                s = json.loads(result.stdout)
+                check(s["first"] == s["last"], "a mixture of", s["first"], s["last"])
+            else:
+                check(result.returncode == 1, result)
 
 
 def mutations():

@@ -129,7 +129,7 @@ def rows(lines):
 def keys():
     with Publisher() as p:
         t = Terminal(p)
-        frame = t.wait_for(lambda lines: "1.0k" in "".join(lines) and "/index.html" in "".join(lines), "a screen")
+        frame = t.wait_for(lambda lines: "500" in "".join(lines) and "/index.html" in "".join(lines), "a screen")
         check(b"\x1b[7m" in frame and b"\x1b[33m" in frame or b"\x1b[1;33m" in frame, "no attributes", frame)
         t.wait_for(lambda lines: rows(lines) == (["1", "2", "3"], "1"), "the first is selected")
         t.press(b"\x1b[B")
