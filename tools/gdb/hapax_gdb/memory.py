@@ -55,8 +55,8 @@ def block(function):
     """The names of the source file that defines `function`."""
     symbol = gdb.lookup_global_symbol(function)
     if symbol is None or symbol.symtab is None:
-        raise gdb.GdbError("hapax: there is no debug information of libhapax here (is its debug package installed, "
-                           "and the program started or its core loaded?)")
+        raise gdb.GdbError("hapax: there is no debug information of libhapax here (is it stripped? Is the program started, or its "
+                           "core loaded?)")
     return symbol.symtab.static_block()
 
 
