@@ -194,10 +194,12 @@ __attribute__((noinline)) static int get_absent(hapax_cache *cache, uint64_t key
 	return hpx_cache_get_slow(cache, &key, hpx_hash8(key8, cache->table->seed8), NULL, out);
 }
 
-/* In the section of a hit, the first of its thread here. */
-__attribute__((noinline, cold)) static int get_first(hapax_cache *c, struct hpx_object *o, void **out, struct hpx_quick section)
+/* In the section of a hit, the first of its thread here; or the thread has no place among the counters. */
+__attribute__((noinline, cold)) static int get_first(hapax_cache *c, struct hpx_object *o, uint64_t key8, void **out,
+						     struct hpx_quick section)
 {
-	hpx_count(&c->counters, HPX_CACHE_HITS, 1);
+	if (hpx_sampled(c, hpx_count(&c->counters, HPX_CACHE_HITS, 1)))
+		hpx_sample_add8(c, key8);
 	hpx_quick_unlock(&section);
 	first_hit(c);
 	*out = hpx_payload(o);
@@ -215,14 +217,14 @@ __attribute__((noinline, cold)) static int get_sampled(hapax_cache *c, struct hp
 }
 
 /* In the section of a hit that met another thread at the object's count, or has no cells. */
-__attribute__((noinline, cold)) static int get_met(hapax_cache *c, void *e, struct hpx_object *o, unsigned saw, void **out,
-						   struct hpx_quick section)
+__attribute__((noinline, cold)) static int get_met(hapax_cache *c, void *e, struct hpx_object *o, unsigned saw, uint64_t key8,
+						   void **out, struct hpx_quick section)
 {
 	bool first = c->stats && !hpx_counters_ready(&c->counters);
 
 	saw = met(c, e, o, saw);
-	if (c->stats)
-		hpx_count(&c->counters, HPX_CACHE_HITS, 1);
+	if (c->stats && hpx_sampled(c, hpx_count(&c->counters, HPX_CACHE_HITS, 1)))
+		hpx_sample_add8(c, key8);
 	hpx_quick_unlock(&section);
 	*out = hpx_payload(o);
 	if (saw)
@@ -267,13 +269,13 @@ static inline __attribute__((always_inline)) int get_plain(hapax_cache *cache, h
 		return get_again(cache, key8, out);
 	}
 	if (promotes && HPX_UNLIKELY(saw))
-		return get_met(cache, e, o, saw, out, section);
+		return get_met(cache, e, o, saw, key8, out, section);
 	if (HPX_LIKELY(cache->stats)) {
 		/* order: COUNTERS.STRIPE relaxed; as in hpx_count() */
 		hpx_u64 *stripe = hpx_load_relaxed(&cache->counters.stripe[hpx_self.stripe]);
 
 		if (HPX_UNLIKELY(!stripe))
-			return get_first(cache, o, out, section);
+			return get_first(cache, o, key8, out, section);
 		if (hpx_sampled(cache, hpx_count_in(stripe, HPX_CACHE_HITS, 1)))
 			return get_sampled(cache, o, key8, out, section);
 	}

@@ -29,10 +29,11 @@ void hpx_counters_fini(struct hpx_counters *c)
 	}
 }
 
-void hpx_count_slow(struct hpx_counters *c, unsigned which, uint64_t n)
+uint64_t hpx_count_slow(struct hpx_counters *c, unsigned which, uint64_t n)
 {
 	int saved = errno;
 	hpx_u64 *stripe = NULL;
+	uint64_t sum = n;
 
 	if (!hpx_in_section()) {
 		hpx_thread_ready();
@@ -41,7 +42,7 @@ void hpx_count_slow(struct hpx_counters *c, unsigned which, uint64_t n)
 	}
 	if (!stripe) {
 		/* order: COUNTERS.SUM -> release; as in hpx_count() */
-		hpx_add_release(&c->shared[which], n);
+		sum += hpx_add_release(&c->shared[which], n);
 	} else {
 		memset(stripe, 0, STRIPE_BYTES);
 		hpx_init(&stripe[which], n);
@@ -49,6 +50,7 @@ void hpx_count_slow(struct hpx_counters *c, unsigned which, uint64_t n)
 		hpx_store_release(&c->stripe[hpx_self.stripe], stripe);
 	}
 	errno = saved;
+	return sum;
 }
 
 void hpx_counters_prepare(struct hpx_counters *c)

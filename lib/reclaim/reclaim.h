@@ -243,7 +243,7 @@ struct hpx_counters {
 };
 void hpx_counters_init(struct hpx_counters *c, hapax_env *env);
 void hpx_counters_fini(struct hpx_counters *c);
-void hpx_count_slow(struct hpx_counters *c, unsigned which, uint64_t n);
+uint64_t hpx_count_slow(struct hpx_counters *c, unsigned which, uint64_t n);
 /* In this thread's stripe, which is there; what the stripe has now. */
 static inline uint64_t hpx_count_in(hpx_u64 *stripe, unsigned which, uint64_t n)
 {
@@ -253,15 +253,14 @@ static inline uint64_t hpx_count_in(hpx_u64 *stripe, unsigned which, uint64_t n)
 	hpx_store_release(&stripe[which], sum);
 	return sum;
 }
+/* What the stripe it is counted in has now. */
 static inline uint64_t hpx_count(struct hpx_counters *c, unsigned which, uint64_t n)
 {
 	/* order: COUNTERS.STRIPE relaxed; this thread made it, or got its place under a lock */
 	hpx_u64 *stripe = hpx_load_relaxed(&c->stripe[hpx_self.stripe]);
 
-	if (HPX_UNLIKELY(!stripe)) {
-		hpx_count_slow(c, which, n);
-		return 0;
-	}
+	if (HPX_UNLIKELY(!stripe))
+		return hpx_count_slow(c, which, n);
 	return hpx_count_in(stripe, which, n);
 }
 uint64_t hpx_counters_sum(const struct hpx_counters *c, unsigned which);

@@ -171,3 +171,25 @@ TEST(stacks_of_all_threads)
 }
 
 TEST(stacks_are_small) { run_under("stacks_of_all_threads", small_stacks); }
+
+/* ---- the statistics segment --------------------------------------------------------------------------------------- */
+
+static bool no_memfd(void) { return forbid(SYS_memfd_create, EPERM); }
+
+/* A process that may not have one does without, and hears of it when it asks for it. */
+TEST(a_segment)
+{
+	hapax_env *env = quiet_env(0);
+	struct source s = {0};
+	hapax_cache *cache;
+
+	errno = 4711;
+	cache = cache_with(env, &s, 0);
+	CHECK_EQ(hapax_segment_enable(true), under("a_segment") ? HAPAX_ENOMEM : HAPAX_OK);
+	CHECK_EQ(errno, 4711);
+	hapax_release(got(cache, "a"));
+	cache_end(cache, 0);
+	test_env_end(env);
+}
+
+TEST(memory_files_are_forbidden) { run_under("a_segment", no_memfd); }

@@ -171,6 +171,23 @@ TEST(straight_loads_are_seen_the_older_first)
 	test_env_end(env);
 }
 
+/* The thread and the object are still there. */
+TEST(a_load_that_has_ended_is_seen_no_more)
+{
+	for (int form = 0; form < 2; form++) {
+		struct source s = {.loads = 0};
+		hapax_env *env = test_env();
+		hapax_cache *cache = cache_form(env, &s, form);
+		struct item *first = got(cache, "first"), *second = got(cache, "second"); /* the second goes straight */
+
+		CHECK_EQ(seen_in(cache).n, 0);
+		hapax_release(first);
+		hapax_release(second);
+		cache_end(cache, 0);
+		test_env_end(env);
+	}
+}
+
 /* A load inside a load, in another cache: each cache sees its own; the outer one goes on after the inner one. */
 static int loads_inside(struct source *s, int load, void *object, const hapax_key *key)
 {
