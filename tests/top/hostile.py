@@ -11,7 +11,7 @@ import struct
 import sys
 import unicodedata
 
-from fake import CAPACITY, LENGTH, OFFSET, SNAPSHOT, TOLD, Publisher, moving, run
+from fake import CAPACITY, LENGTH, OFFSET, SNAPSHOT, TOLD, Publisher, moving, run, together
 
 program = sys.argv[1]
 NASTY = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\n\t\x08\x7f\u202ebackwards\u2066\ufeff\u200d a\u0301\u0301\u0301\u0301 \U000e0041end"
@@ -156,7 +156,7 @@ def racing():
             n += 2 # always the same half
 
     with Publisher(text, spoil=race) as p:
-        for _ in range(10):
+        for _ in range(6):
             result = run(program, p.pid, "--json")
             if result.returncode == 0:
                 s = json.loads(result.stdout)
@@ -188,18 +188,10 @@ def mutations():
 
     for mangle in (None, spoil):
         with Publisher(answer, spoil=mangle) as p:
-            for i in range(30):
+            for i in range(20):
                 result = run(program, p.pid, "--json") if i % 3 else run(program, p.pid, "-i", "0.1")
                 check(result.returncode in (0, 1), i, result)
                 harmless(result.stdout + result.stderr, i)
 
 
-heads()
-cut()
-texts()
-shapes()
-names()
-many()
-racing()
-mutations()
-print("ok")
+sys.exit(together(heads, cut, texts, shapes, names, many, racing, mutations))

@@ -14,7 +14,7 @@ import sys
 import termios
 import time
 
-from fake import SNAPSHOT, Publisher, moving
+from fake import SNAPSHOT, Publisher, moving, together
 
 program = sys.argv[1]
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
@@ -215,9 +215,4 @@ def broken():
     check(b"has gone" in end, end)
 
 
-keys()
-sizes()
-names()
-stopped()
-broken()
-print("ok")
+sys.exit(together(keys, sizes, names, stopped, broken))
