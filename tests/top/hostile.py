@@ -156,7 +156,7 @@ def racing():
             n += 2 # always the same half
 
     with Publisher(text, spoil=race) as p:
-        for _ in range(6):
+        for _ in range(10):
             result = run(program, p.pid, "--json")
             if result.returncode == 0:
                 s = json.loads(result.stdout)
