@@ -120,7 +120,6 @@ struct hapax_cache {
 	hapax_start_fn start;
 	hapax_load_many_fn load_many;
 	void *arg;
-	void (*arg_free)(void *arg);
 	hapax_key_ops keys;
 	void (*leak)(const hapax_key *key, void *object, const char *type, uint64_t count, bool inherited, void *ctx);
 	void *leak_ctx;
@@ -135,6 +134,7 @@ struct hapax_cache {
 	struct hpx_event event;       /* an exclusive instance has gone; a call has left a closed cache */
 	uint64_t number;              /* in the process, in the order of creation, from 1 */
 	HPX_ATOMIC(struct hapax_cache *) next; /* list of all caches; changed under its lock, read in a forked child */
+	void (*arg_free)(void *arg);
 	struct hpx_deferred deferred;
 };
 
