@@ -381,17 +381,17 @@ static void child(void)
 {
 	struct publisher *p = current;
 
+#ifdef HPX_SECTION_TSAN
+	off = true; /* ThreadSanitizer ends a child that starts a thread */
+#endif
 	if (!p)
 		return;
 	current = NULL;
 	close_ours(p, p->fd);
 	publisher_free(p);
-#ifdef HPX_SECTION_TSAN
-	off = true; /* ThreadSanitizer ends a child that starts a thread */
-#else
-	/* order: SEGMENT.SETTLED relaxed; the only thread */
-	hpx_store_relaxed(&settled, !begin(false));
-#endif
+	if (!off)
+		/* order: SEGMENT.SETTLED relaxed; the only thread */
+		hpx_store_relaxed(&settled, !begin(false));
 }
 
 __attribute__((constructor)) static void watch_forks(void)
