@@ -81,7 +81,7 @@ HAPAX_API int hapax_cache_flights(hapax_cache *cache, void (*fn)(const hapax_fli
  * used before somebody asks) and a thread, "hapax-stats", that sleeps in it with all signals blocked until somebody asks for
  * figures. Only the process's own user and root can open the file. It is there from the first cache on that is created in an
  * environment with threads; not in a program that is started with the environment variable HAPAX_SEGMENT=off, nor where the system
- * refuses, which nobody is told of. In the child of a fork with hapax_after_fork_child() there is a new one.
+ * refuses, which nobody is told of, nor in the library's variant for ThreadSanitizer. In the child of a fork with hapax_after_fork_child() there is a new one.
  * on: makes it if it is not there, whatever the environment variable says; also if the application has closed all descriptors (as
  * daemons do), which took it away. off: gives it up; there is none until it is asked for again. A snapshot that is being made at
  * that instant is completed, and not waited for.
