@@ -305,12 +305,12 @@ static void report(hapax_cache *c, const hapax_key *key, struct hpx_object *o)
 	}
 	hpx_trace_describe(o, sites, sizeof(sites));
 	if (c->client) { /* its keys are no text */
-		hpx_env_log(c->env, HAPAX_LOG_WARNING, "hapax: memo %s destroyed: a result, %s, still has %llu reference%s%s%s", c->name,
+		hpx_env_log(c->env, HAPAX_LOG_WARNING, "memo %s destroyed: a result, %s, still has %llu reference%s%s%s", c->name,
 			    name, (unsigned long long)count, count == 1 ? "" : "s", inherited ? ", inherited by fork" : "", sites);
 		return;
 	}
 	cut = hpx_key_text(key, text);
-	hpx_env_log(c->env, HAPAX_LOG_WARNING, "hapax: cache %s destroyed: %s under key \"%s\"%s still has %llu reference%s%s%s",
+	hpx_env_log(c->env, HAPAX_LOG_WARNING, "cache %s destroyed: %s under key \"%s\"%s still has %llu reference%s%s%s",
 		    c->name, name, text, cut ? "..." : "", (unsigned long long)count, count == 1 ? "" : "s",
 		    inherited ? ", inherited by fork" : "", sites);
 }

@@ -242,7 +242,7 @@ static void child_descriptors(void)
 		fd = eventfd(q->first ? 1 : 0, EFD_NONBLOCK | EFD_CLOEXEC);
 		if (fd < 0 || dup3(fd, q->fd, O_CLOEXEC) < 0)
 			hpx_env_log(q->env, HAPAX_LOG_WARNING,
-				    "hapax: a queue of completions shares its descriptor with the parent process");
+				    "a queue of completions shares its descriptor with the parent process");
 		if (fd >= 0)
 			close(fd);
 	}

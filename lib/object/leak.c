@@ -315,23 +315,23 @@ static void to_log(const hapax_leak *leak, void *ctx)
 	bool cut = leak->key && hpx_key_text(leak->key, key);
 
 	if (!leak->object) {
-		hpx_env_log(env, HAPAX_LOG_WARNING, "hapax: alive: %llu of type %s", (unsigned long long)leak->count, leak->type);
+		hpx_env_log(env, HAPAX_LOG_WARNING, "alive: %llu of type %s", (unsigned long long)leak->count, leak->type);
 		return;
 	}
-	hpx_env_log(env, HAPAX_LOG_WARNING, "hapax: alive: %s %p%s%s%s%s%s%s, %llu reference%s%s%s", leak->type, leak->object,
+	hpx_env_log(env, HAPAX_LOG_WARNING, "alive: %s %p%s%s%s%s%s%s, %llu reference%s%s%s", leak->type, leak->object,
 		    leak->holder ? leak->held ? ", held by " : ", known to " : "", leak->holder ? leak->holder : "",
 		    leak->key ? " under key \"" : "", key, leak->key ? "\"" : "", cut ? "..." : "",
 		    (unsigned long long)leak->count, leak->count == 1 ? "" : "s", leak->inherited ? ", inherited by fork" : "",
 		    leak->cycle ? ", in a cycle" : "");
 	for (size_t i = 0; i < leak->n_sites; i++)
-		hpx_env_log(env, HAPAX_LOG_WARNING, "hapax:   taken %llu time%s at %s", (unsigned long long)leak->sites[i].taken,
+		hpx_env_log(env, HAPAX_LOG_WARNING, "  taken %llu time%s at %s", (unsigned long long)leak->sites[i].taken,
 			    leak->sites[i].taken == 1 ? "" : "s", leak->sites[i].text);
 	for (size_t i = 0; i < leak->n_from; i++) {
 		if (leak->from[i].offset == HAPAX_LEAK_THROUGH_HOLDER)
-			hpx_env_log(env, HAPAX_LOG_WARNING, "hapax:   kept as long as %s %p is alive", leak->from[i].type,
+			hpx_env_log(env, HAPAX_LOG_WARNING, "  kept as long as %s %p is alive", leak->from[i].type,
 				    leak->from[i].object);
 		else
-			hpx_env_log(env, HAPAX_LOG_WARNING, "hapax:   pointer at offset %zu of %s %p", leak->from[i].offset,
+			hpx_env_log(env, HAPAX_LOG_WARNING, "  pointer at offset %zu of %s %p", leak->from[i].offset,
 				    leak->from[i].type, leak->from[i].object);
 	}
 }

@@ -119,13 +119,13 @@ TEST(a_report_to_the_log)
 	table_put(table, HAPAX_STR("a b"), a);
 	table_put(table, HAPAX_STR("b"), b);
 	CHECK_EQ(hapax_leak_report(env, NULL, NULL), 2);
-	snprintf(part, sizeof(part), "hapax: alive: link %p, known to links under key \"a%%20b\", 2 references, in a cycle\n",
+	snprintf(part, sizeof(part), "alive: link %p, known to links under key \"a%%20b\", 2 references, in a cycle\n",
 		 (void *)a);
 	has(part);
-	snprintf(part, sizeof(part), "hapax:   pointer at offset %zu of link %p\n", offsetof(struct link, next), (void *)b);
+	snprintf(part, sizeof(part), "  pointer at offset %zu of link %p\n", offsetof(struct link, next), (void *)b);
 	has(part);
 	if (hapax_leak_tracing())
-		has("hapax:   taken 1 time at unit_leak_calls+0x");
+		has("  taken 1 time at unit_leak_calls+0x");
 	text[0] = 0;
 	a->next = NULL;
 	hapax_release(b);
@@ -136,7 +136,7 @@ TEST(a_report_to_the_log)
 	hapax_table_destroy(table);
 	b = link_new(env);
 	CHECK_EQ(hapax_leak_report(env, NULL, NULL), 1);
-	has(hapax_leak_tracing() ? "hapax: alive: link 0x" : "hapax: alive: 1 of type link\n");
+	has(hapax_leak_tracing() ? "alive: link 0x" : "alive: 1 of type link\n");
 	hapax_release(b);
 	test_env_end(env);
 }
@@ -153,7 +153,7 @@ TEST(SD_24_the_report_at_destroy_says_where)
 	text[0] = 0;
 	object = got(cache, "k");
 	hapax_cache_destroy(cache);
-	has("hapax: cache tested destroyed: item under key \"k\" still has 1 reference");
+	has("cache tested destroyed: item under key \"k\" still has 1 reference");
 	if (hapax_leak_tracing())
 		has(", taken at unit_leak_calls+0x");
 	else

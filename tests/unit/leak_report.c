@@ -40,12 +40,12 @@ TEST(keys_are_printable_and_cut)
 	CHECK_EQ(hapax_new(env, &nameless, 0, &object), 0);
 	CHECK_EQ(hapax_cache_create(&cache, &o), 0);
 	CHECK_EQ(hapax_cache_put(cache, hapax_key_bytes(bytes, 6), object), 0);
-	ends_saying(cache, "hapax: cache C destroyed: object under key \"a%20b%25%7F%80\" still has 1 reference");
+	ends_saying(cache, "cache C destroyed: object under key \"a%20b%25%7F%80\" still has 1 reference");
 	CHECK_EQ(hapax_retain(object), 0);
 	memset(longest, 'x', sizeof(longest));
 	CHECK_EQ(hapax_cache_create(&cache, &o), 0);
 	CHECK_EQ(hapax_cache_put(cache, hapax_key_bytes(longest, 41), object), 0);
-	ends_saying(cache, "hapax: cache C destroyed: object under key \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"... "
+	ends_saying(cache, "cache C destroyed: object under key \"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"... "
 			   "still has 2 references");
 	hapax_release(object);
 	hapax_release(object);
