@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# The probes are those of docs/probes.md, and are passed. Once, in the plain build.
+# Scripts for bpftrace; and that the probes are those of docs/probes.md, and are passed, once, in the plain build.
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs/bpftrace DESTINATION ${CMAKE_INSTALL_DATADIR}/hapax COMPONENT tools
+	FILES_MATCHING PATTERN "*.bt")
 if(NOT HAPAX_TESTS OR HAPAX_SANITIZE OR HAPAX_DEBUG OR HAPAX_COVERAGE OR CMAKE_CROSSCOMPILING)
 	return()
 endif()

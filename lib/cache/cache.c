@@ -58,27 +58,26 @@ static void list_remove(hapax_cache *c)
 	pthread_mutex_unlock(&list_lock);
 }
 
-hapax_cache *hpx_cache_next(uint64_t *after)
+hapax_cache *hpx_cache_before(hapax_cache *at)
 {
-	hapax_cache *c, *found;
+	hapax_cache *c;
 	bool in = false;
 
 	hpx_thread_ready();
-	do {
-		found = NULL;
-		pthread_mutex_lock(&list_lock);
-		/* order: CACHE.LIST relaxed; under the lock. The newest comes first. */
-		for (c = hpx_load_relaxed(&all); c && c->number > *after; c = hpx_load_relaxed(&c->next))
-			found = c;
-		if (found) {
-			*after = found->number;
-			hpx_read_lock(); /* inside the lock: a fork that has it may wait for readers */
-			in = hpx_cache_visit(found);
-			hpx_read_unlock();
-		}
-		pthread_mutex_unlock(&list_lock);
-	} while (found && !in);
-	return found;
+	pthread_mutex_lock(&list_lock);
+	/* order: CACHE.LIST relaxed; under the lock. What is visited is in the list */
+	c = at ? hpx_load_relaxed(&at->next) : hpx_load_relaxed(&all);
+	while (c && !in) {
+		hpx_read_lock(); /* inside the lock: a fork that has it may wait for readers */
+		in = hpx_cache_visit(c);
+		hpx_read_unlock();
+		if (!in)
+			c = hpx_load_relaxed(&c->next);
+	}
+	pthread_mutex_unlock(&list_lock);
+	if (at)
+		hpx_cache_leave(at);
+	return c;
 }
 
 /* ---- creating ---------------------------------------------------------------------------------------------------- */

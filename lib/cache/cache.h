@@ -210,8 +210,8 @@ static inline bool hpx_cache_enter_quick(hapax_cache *c)
 }
 /* In a section: a call comes in that only looks; false: the cache is ending. It leaves outside sections. */
 bool hpx_cache_visit(hapax_cache *c);
-/* cache.c: visits the cache of the lowest number above *after, which is then its number; NULL: there is none that is not ending. */
-hapax_cache *hpx_cache_next(uint64_t *after);
+/* cache.c: visits the cache that was created next before `at`, which is left; NULL: the latest. NULL: there is none that is not ending. */
+hapax_cache *hpx_cache_before(hapax_cache *at);
 /* Slow calls in progress: exact at rest. */
 uint64_t hpx_cache_calls(hapax_cache *c);
 /* The state is ENDING, and a grace period has passed since: nobody counts in the counters. This thread is in, or has the handle. Once. */

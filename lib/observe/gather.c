@@ -2,8 +2,9 @@
 /*
  * observe/gather.c - the figures of all environments and caches.
  *
- * Environments and caches are walked in the order of numbers that are never used again, one being held at a time: they may come
- * and go meanwhile. A cache is held by being in it as a call, so that its end waits for us.
+ * One environment or cache is held at a time: they may come and go meanwhile. Environments are walked in the order of numbers that
+ * are never used again; caches from the latest on, where the one that is held says which is next. A cache is held by being in it as a
+ * call, so that its end waits for us, and it stays in the list.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -268,18 +269,30 @@ static int gather_cache(struct hpx_cache_figures *f, hapax_cache *c)
 	return gather_flights(f, c);
 }
 
+/* They come in the opposite order. */
+static void by_creation(struct hpx_figures *f)
+{
+	for (size_t i = 0, j = f->caches; i + 1 < j; i++) {
+		struct hpx_cache_figures last = f->cache[--j];
+
+		f->cache[j] = f->cache[i];
+		f->cache[i] = last;
+	}
+}
+
 static int gather_caches(struct hpx_figures *f)
 {
 	struct hpx_cache_figures *figures;
-	uint64_t after = 0;
-	hapax_cache *c;
+	hapax_cache *c = NULL;
 	int rc = 0;
 
-	while (!rc && (c = hpx_cache_next(&after)) != NULL) {
+	while (!rc && (c = hpx_cache_before(c)) != NULL) {
 		figures = one_more((void **)&f->cache, &f->caches, &f->cache_room, sizeof(*f->cache));
 		rc = figures ? gather_cache(figures, c) : HAPAX_ENOMEM;
-		hpx_cache_leave(c);
 	}
+	if (c)
+		hpx_cache_leave(c);
+	by_creation(f);
 	return rc;
 }
 

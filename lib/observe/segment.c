@@ -227,13 +227,10 @@ static void publish(struct publisher *p)
 /* Whoever looks at it wants to know which keys are asked for. A cache without memory for that, or without statistics, is left out. */
 static void sample_all(unsigned one_in)
 {
-	uint64_t after = 0;
-	hapax_cache *c;
+	hapax_cache *c = NULL;
 
-	while ((c = hpx_cache_next(&after)) != NULL) {
+	while ((c = hpx_cache_before(c)) != NULL)
 		hpx_sample_set(c, one_in, false);
-		hpx_cache_leave(c);
-	}
 }
 
 static uint64_t monotonic(void)
