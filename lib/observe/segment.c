@@ -248,6 +248,7 @@ static void *publisher_run(void *arg)
 	uint64_t asked = 0;
 
 	pthread_setname_np(pthread_self(), HPX_SEGMENT_NAME);
+	hpx_thread_roam();
 	/* order: SEGMENT.STOP relaxed; nothing comes with it */
 	while (!hpx_load_relaxed(&p->stopped)) {
 		uint32_t ask = __atomic_load_n(&p->map->ask, __ATOMIC_RELAXED);
