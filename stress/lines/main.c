@@ -237,6 +237,12 @@ static void check(const struct result *r)
 		promise(r, "lines read that others read", same->read_only, r->op->reads);
 }
 
+static int usage(FILE *to)
+{
+	fprintf(to, "usage: hapax-lines [--json FILE] [--sites] [--check] [--only TEXT] [--help]\n");
+	return to == stdout ? 0 : 2;
+}
+
 int main(int argc, char **argv)
 {
 	hapax_env_options options = {HAPAX_ENV_OPTIONS_INIT, .seed = 1};
@@ -255,7 +261,7 @@ int main(int argc, char **argv)
 		else if (!strcmp(argv[i], "--only") && i + 1 < argc)
 			only = argv[++i];
 		else
-			return fprintf(stderr, "usage: hapax-lines [--json FILE] [--sites] [--check] [--only TEXT]\n"), 2;
+			return usage(strcmp(argv[i], "--help") ? stderr : stdout);
 	}
 	if (json && !(out = fopen(json, "w")))
 		return perror(json), 2;

@@ -375,7 +375,7 @@ TEST(objects_and_garbage_by_environment)
 
 TEST(any_name_is_a_label_and_no_two_caches_are_one)
 {
-	static const char *const names[] = {"same", "same", "", "a\"b\\c\nd", "\xc3\xbc", "\xff", "\xfe", "\xef\xbf\xbd", "\xef\xbf\xbd" "ff",
+	static const char *const names[] = {"same", "same", "", "a\"b\\c\nd", "\xc3\xbc", "\xff", "\xfe", "\xef\xbf\xbd", ("\xef\xbf\xbd" "ff"),
 					    "{}=,", "cut in the middle of a characte\xc3\xbc"};
 	enum { N = sizeof(names) / sizeof(*names) };
 	hapax_env *env = test_env();

@@ -84,15 +84,16 @@ static void adapt(void)
 	naive.seen = naive.window_hits = naive.main_hits = 0;
 }
 
+/* At most 64 go on at once: the rest with the calls that follow. */
 static void balance(void)
 {
-	unsigned main = (unsigned)b.capacity - bound(), protected = main - main / 5;
+	unsigned main = (unsigned)b.capacity - bound(), protected = main - main / 5, moves = 64;
 
-	while (naive.n[PROTECTED] > protected) {
+	for (; moves && naive.n[PROTECTED] > protected; moves--) {
 		push(PROBATION, naive.key[PROTECTED][0]);
 		pull(naive.key[PROTECTED], &naive.n[PROTECTED], naive.key[PROTECTED][0]);
 	}
-	while (naive.n[WINDOW] > bound()) {
+	for (; moves && naive.n[WINDOW] > bound(); moves--) {
 		unsigned key = naive.key[WINDOW][0];
 
 		pull(naive.key[WINDOW], &naive.n[WINDOW], key);
