@@ -30,8 +30,9 @@ function(hapax_test_program source kind)
 	target_compile_definitions(${target} PRIVATE HAPAX_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
 		HAPAX_SHARED_LIBRARY="$<TARGET_FILE:hapax>")
 	add_dependencies(${target} hapax)
-	# optimizing what tests say themselves is most of the time they take to build, and changes nothing of what they run
-	if(NOT kind STREQUAL "torture" AND NOT HAPAX_COVERAGE)
+	# optimizing what tests say themselves is most of the time they take to build, and changes nothing of what they run; under
+	# ThreadSanitizer their threads would be further apart
+	if(NOT kind STREQUAL "torture" AND NOT HAPAX_COVERAGE AND NOT HAPAX_SANITIZE MATCHES "thread")
 		target_compile_options(${target} PRIVATE -O0)
 	endif()
 	if(kind STREQUAL "fault") # support/wrap.h
