@@ -44,6 +44,15 @@ static void begin_without_executor(struct rf *f, enum form form, hapax_env *env,
 	tier_begin(&f->t, form, env, o);
 }
 
+/* The library's thread may be on its way out of the cache still: it has told of its reload and let go of everything. */
+static void comes_to_rest(struct rf *f)
+{
+	char message[200];
+
+	while (hapax_testing_check_cache(f->t.cache, message, sizeof(message)))
+		sched_yield(); /* the watchdog ends what never does */
+}
+
 TEST(CF_RF_01_a_reload_runs_on_a_thread_of_the_library)
 {
 	for (enum form form = LOADED; form <= MADE; form++) {
@@ -68,6 +77,7 @@ TEST(CF_RF_01_a_reload_runs_on_a_thread_of_the_library)
 		CHECK_EQ(loads_of(&f.t.s), 2);
 		while (told_so_far(&f.t.r) < 1 || hapax_count(f.held) > 1)
 			sched_yield();
+		comes_to_rest(&f);
 		rf_end(&f, 1);
 	}
 }
@@ -124,7 +134,6 @@ static int always_leaves(struct source *s, int load, void *object, const hapax_k
 /* A loader that takes the library's thread away takes one thread away. */
 TEST(the_library_has_a_thread_again_after_one_vanished)
 {
-	char message[200];
 	struct rf f;
 	int now;
 
@@ -141,8 +150,7 @@ TEST(the_library_has_a_thread_again_after_one_vanished)
 	while (told_so_far(&f.t.r) < 5)
 		sched_yield();
 	CHECK_EQ(stats_of(f.t.cache).load_abandoned, 5);
-	while (hapax_testing_check_cache(f.t.cache, message, sizeof(message)))
-		sched_yield(); /* the thread is on its way out of the cache; the watchdog ends what never comes to rest */
+	comes_to_rest(&f);
 	rf_end(&f, 1);
 }
 
@@ -486,6 +494,7 @@ TEST(CX_TH_06_reloads_begin_anew_in_a_forked_child)
 			sched_yield();
 		while (told_so_far(&f.t.r) < 1 || hapax_count(f.held) > 1)
 			sched_yield();
+		comes_to_rest(&f);
 		rf_end(&f, 1);
 	}
 }
