@@ -364,6 +364,7 @@ TEST(CF_CL_06_bounded_caches_come_and_go)
 				early = hapax_testing_bytes(env);
 		}
 	}
-	CHECK(hapax_testing_bytes(env) <= early + early / 2 + 65536);
+	/* in the beginning the pool may have had all its pages back, later it keeps one: measured once in 60 runs */
+	CHECK(hapax_testing_bytes(env) <= early + early / 2 + 2 * 65536);
 	test_env_end(env);
 }

@@ -346,8 +346,13 @@ static int load_one(void *object, const hapax_key *key, void *arg, hapax_load_er
 	(void)error;
 	item->live = ITEM_ALIVE;
 	item->id = __atomic_add_fetch(&loads, 1, __ATOMIC_RELAXED);
-	sched_yield();
 	return HAPAX_LOAD_OK;
+}
+/* Lets the others in. On a busy machine each of these costs a turn of all who compute: not for many loads. */
+static int load_and_yield(void *object, const hapax_key *key, void *arg, hapax_load_error *error)
+{
+	sched_yield();
+	return load_one(object, key, arg, error);
 }
 static void miss_together(unsigned index, void *arg)
 {
@@ -379,7 +384,7 @@ TEST(SD_13_two_misses_make_one_instance)
 	hapax_env *env = test_env();
 
 	for (int deferred = 0; deferred < 2; deferred++) { /* 1: the stale entry is still in its place */
-		hapax_cache_options options = {HAPAX_CACHE_OPTIONS_INIT, .env = env, .load = load_one};
+		hapax_cache_options options = {HAPAX_CACHE_OPTIONS_INIT, .env = env, .load = load_and_yield};
 		struct missing m = {.env = env, .rounds = (int)scaled(1000)};
 		size_t ran;
 
