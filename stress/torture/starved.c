@@ -12,7 +12,9 @@
  *
  * The reader leaves when its time is over and all that has to be seen has been seen: that a maker waited, that the
  * frugal one was refused, that the reader was counted and named as a stall. So no look depends on how fast the machine
- * is; only patience is limited.
+ * is; only patience is limited. Two things make that so: the makers are called out of their creations before the reader
+ * begins, as one that waits already is not counted again; and all stay until the last reader has left, as there may be
+ * one when the run ends.
  */
 #include "disturb.h"
 
@@ -39,6 +41,8 @@ static struct {
 	hapax_table *table;
 	void *present; /* under the key whose comparison sleeps */
 	hpx_relaxed kind, standing, tid, warned;
+	hpx_relaxed called_out, out; /* makers between two creations: asked for, and how many there are */
+	hpx_relaxed over;	     /* no reader comes any more */
 	hpx_relaxed made, frugal_made, frugal_refused, stalls, excused;
 	uint64_t stand_ns;
 } scene;
@@ -81,7 +85,13 @@ static bool seen_all(void *ctx)
 	       hpx_relaxed_get(&scene.warned) > before->warned;
 }
 
-/* Inside a read section, however it was entered. */
+static bool makers_are_out(void *ctx)
+{
+	(void)ctx;
+	return hpx_relaxed_get(&scene.out) == MAKERS;
+}
+
+/* Inside a read section, however it was entered; the makers were called out before that. */
 static void stand_still(void)
 {
 	hapax_env_stats stats;
@@ -98,6 +108,7 @@ static void stand_still(void)
 	hpx_relaxed_set(&scene.tid, (uint64_t)gettid());
 	hpx_relaxed_set(&scene.standing, 1);
 	hpx_relaxed_set(&scene.torture->standing, 1);
+	hpx_relaxed_set(&scene.called_out, 0);
 	good = hpx_await(seen_all, &before, LOOK_SECONDS);
 	hpx_relaxed_set(&scene.torture->standing, 0);
 	hpx_relaxed_set(&scene.standing, 0);
@@ -127,8 +138,10 @@ static int hash_badly(const hapax_key *key, uint64_t *hash, void *ctx)
 static bool equal_slowly(const hapax_key *a, const hapax_key *b, void *ctx)
 {
 	(void)ctx;
-	if (stands_here && hpx_relaxed_get(&scene.kind) == EQUAL)
+	if (stands_here && hpx_relaxed_get(&scene.kind) == EQUAL) {
+		stands_here = false; /* once, however often a lookup compares */
 		stand_still();
+	}
 	return a->size == b->size && !memcmp(a->data, b->data, a->size);
 }
 
@@ -156,25 +169,39 @@ static bool make(hapax_env *env)
 
 /* --- the members of the team: makers, the frugal one, the reader --- */
 
+/* The end of the run does not cut it short: others may be waiting for what is done after it. */
+static void nap(uint64_t ns)
+{
+	const struct timespec time = {0, (long)ns};
+
+	nanosleep(&time, NULL);
+}
+
 static void run_frugal(hpx_torturer *self)
 {
-	while (!hpx_stopping()) {
+	while (!hpx_relaxed_get(&scene.over)) {
 		if (make(scene.frugal)) {
 			hpx_relaxed_bump(&scene.frugal_made);
 			continue;
 		}
 		hpx_relaxed_bump(&scene.frugal_refused);
-		hpx_pause(HAPAX_MILLISECOND + hpx_rng_below(&self->rng, HAPAX_MILLISECOND));
+		nap(HAPAX_MILLISECOND + hpx_rng_below(&self->rng, HAPAX_MILLISECOND));
 	}
 }
 
 static void run_maker(hpx_torturer *self)
 {
-	while (!hpx_stopping()) {
+	while (!hpx_relaxed_get(&scene.over)) {
+		if (hpx_relaxed_get(&scene.called_out)) {
+			hpx_relaxed_add(&scene.out, 1);
+			while (hpx_relaxed_get(&scene.called_out))
+				nap(HAPAX_MILLISECOND);
+			hpx_relaxed_add(&scene.out, (uint64_t)-1);
+		}
 		make(scene.env);
 		hpx_relaxed_add(&scene.made, 1);
 		if (!hpx_relaxed_get(&scene.standing)) /* the others are to have the machine */
-			hpx_pause(hpx_rng_below(&self->rng, HAPAX_MILLISECOND));
+			nap(hpx_rng_below(&self->rng, HAPAX_MILLISECOND));
 	}
 }
 
@@ -226,6 +253,11 @@ static void *reader_main(void *arg)
 	if (hapax_thread_prepare(scene.env))
 		hpx_sight_look(HPX_SIGHT_STATUS, false, "a thread cannot be prepared");
 	hpx_relaxed_set(&scene.kind, reader->kind);
+	if (reader->kind != IDLE) {
+		hpx_relaxed_set(&scene.called_out, 1);
+		hpx_sight_look(HPX_SIGHT_STARVED_RECOVERY, hpx_await(makers_are_out, NULL, LOOK_SECONDS),
+			       "creations wait though nobody reads");
+	}
 	stands_here = true;
 	switch (reader->kind) {
 	case SECTION:
@@ -252,16 +284,17 @@ static void run_readers(hpx_torturer *self)
 		uint64_t made;
 
 		if (pthread_create(&thread, NULL, reader_main, &reader))
-			return;
+			break;
 		pthread_join(thread, NULL);
 		hapax_reclaim(scene.frugal);
 		made = hpx_relaxed_get(&scene.made);
-		hpx_sight_look(HPX_SIGHT_STARVED_RECOVERY, hpx_stopping() || hpx_await(recovered, &made, LOOK_SECONDS),
+		hpx_sight_look(HPX_SIGHT_STARVED_RECOVERY, hpx_await(recovered, &made, LOOK_SECONDS),
 			       "garbage stays though nobody reads");
 		hpx_happened(&hpx_starved, 1);
 		reader.kind = (reader.kind + 1) % KINDS;
 		hpx_pause(scene.stand_ns + hpx_rng_below(&self->rng, scene.stand_ns));
 	}
+	hpx_relaxed_set(&scene.over, 1);
 }
 
 static void run(hpx_torturer *self, unsigned which)
