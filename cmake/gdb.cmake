@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # gdb's commands and printers (tools/gdb), where gdb looks for those of the library when it is loaded, and their test.
-install(FILES ${PROJECT_SOURCE_DIR}/tools/gdb/hapax.py DESTINATION ${CMAKE_INSTALL_DATADIR}/hapax/gdb)
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/tools/gdb/hapax_gdb DESTINATION ${CMAKE_INSTALL_DATADIR}/hapax/gdb
+# As a package they go with the debugging information, without which they show nothing.
+install(FILES ${PROJECT_SOURCE_DIR}/tools/gdb/hapax.py DESTINATION ${CMAKE_INSTALL_DATADIR}/hapax/gdb COMPONENT dbg)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/tools/gdb/hapax_gdb DESTINATION ${CMAKE_INSTALL_DATADIR}/hapax/gdb COMPONENT dbg
 	FILES_MATCHING PATTERN "*.py")
 install(FILES ${PROJECT_SOURCE_DIR}/tools/gdb/autoload.py RENAME libhapax.so.${PROJECT_VERSION}-gdb.py
-	DESTINATION ${CMAKE_INSTALL_DATADIR}/gdb/auto-load${CMAKE_INSTALL_FULL_LIBDIR})
+	DESTINATION ${CMAKE_INSTALL_DATADIR}/gdb/auto-load${CMAKE_INSTALL_FULL_LIBDIR} COMPONENT dbg)
 
 # Once, in the plain build: debuggers and sanitizers get in each other's way.
 find_package(Python3 3.11 QUIET COMPONENTS Interpreter)

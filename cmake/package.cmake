@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Debian packages, one for each component of the installation: runtime (libhapax0), dev (libhapax-dev), tools (hapax-tools).
+# Debian packages, one for each component of the installation: runtime (libhapax0), dev (libhapax-dev), dbg (libhapax0-dbg), tools
+# (hapax-tools).
 # `make deb` builds them as they are meant to be installed; `cpack` in any build tree makes some of that tree.
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME hapax)
@@ -9,12 +10,11 @@ set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_PACKAGE_DIRECTORY ${PROJECT_BINARY_DIR}/packages)
-set(CPACK_STRIP_FILES ON)
 set(CPACK_VERBATIM_VARIABLES ON)
 set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ
 	WORLD_EXECUTE)
 set(CPACK_DEB_COMPONENT_INSTALL ON)
-set(CPACK_COMPONENTS_ALL runtime dev)
+set(CPACK_COMPONENTS_ALL runtime dev dbg)
 if(TARGET hapax-top OR (TARGET hapax-stress AND HAPAX_STRESS))
 	list(APPEND CPACK_COMPONENTS_ALL tools)
 endif()
@@ -36,7 +36,12 @@ set(CPACK_DEBIAN_DEV_PACKAGE_NAME libhapax-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
 # the static library, and pkg-config, need those of the libraries below
 set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "libhapax0 (${exact}), liburcu-dev, libck-dev")
-set(CPACK_DEBIAN_DEV_DESCRIPTION "${about}\n.\nThis package has the headers for C and C++, the static library, the variant\nfor applications that run under ThreadSanitizer, manual pages, files for\npkg-config and CMake, and commands for gdb.")
+set(CPACK_DEBIAN_DEV_DESCRIPTION "${about}\n.\nThis package has the headers for C and C++, the static library, the variant\nfor applications that run under ThreadSanitizer, manual pages, and files\nfor pkg-config and CMake.")
+set(CPACK_DEBIAN_DBG_PACKAGE_NAME libhapax0-dbg)
+set(CPACK_DEBIAN_DBG_PACKAGE_SECTION debug)
+set(CPACK_DEBIAN_DBG_PACKAGE_DEPENDS "libhapax0 (${exact})")
+set(CPACK_DEBIAN_DBG_PACKAGE_SUGGESTS gdb)
+set(CPACK_DEBIAN_DBG_DESCRIPTION "${about}\n.\nThis package has the debugging information of the shared library, and the\ncommands for gdb that show the caches, loads and objects of a process or a\ncore file.")
 set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME hapax-tools)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION devel)
 set(CPACK_DEBIAN_TOOLS_DESCRIPTION "${about}\n.\nThis package has hapax-top, which shows the caches of a running process,\nand hapax-stress, which puts the library under load and measures it.")
@@ -64,7 +69,7 @@ set(CPACK_DEBIAN_DEV_PACKAGE_CONTROL_EXTRA ${control}/triggers) # libhapax-tsan.
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA ${control}/symbols ${control}/shlibs ${control}/triggers)
 
 # What cpack runs: depends.cmake says what the programs and the library depend on, stage.cmake makes what is staged a Debian
-# package's (manual pages and changelogs compressed, copyright, archives without debugging information).
+# package's (manual pages and changelogs compressed, copyright, debugging information apart).
 set(HAPAX_DEB_SOURCE ${PROJECT_SOURCE_DIR})
 set(HAPAX_DEB_DATE "${HAPAX_SOURCE_DATE}")
 set(HAPAX_DEB_VERSION ${PROJECT_VERSION}-1)

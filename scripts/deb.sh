@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # deb.sh [DIRECTORY]: builds the Debian packages as they are meant to be installed, into DIRECTORY (build/packages), and has lintian
-# look at them. The same sources give the same bytes: the date in them is SOURCE_DATE_EPOCH, or that of the last commit.
+# look at them. The same sources give the same bytes, wherever they are: the date in them is SOURCE_DATE_EPOCH, or that of the last
+# commit, and debugging information has no directories.
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:-build/packages}
@@ -9,7 +10,7 @@ jobs=${JOBS:-$(nproc)}
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}
 export SOURCE_DATE_EPOCH
 
-cmake --preset release -B build/deb -DCMAKE_INSTALL_PREFIX=/usr -DHAPAX_TESTS=OFF -DHAPAX_BENCH_PEERS=OFF \
+cmake --preset release -B build/deb -DCMAKE_C_FLAGS="-ffile-prefix-map=$PWD=." -DCMAKE_INSTALL_PREFIX=/usr -DHAPAX_TESTS=OFF -DHAPAX_BENCH_PEERS=OFF \
 	-DCMAKE_INSTALL_LIBDIR="lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH)" >/dev/null
 cmake --build build/deb -j "$jobs" -- --quiet
 rm -rf build/deb/packages

@@ -6,7 +6,7 @@
 #include <hapax/testing.h>
 
 struct found {
-	size_t live, loading, negative, retained, listed, stray;
+	size_t live, loading, negative, retained, listed, absences, stray;
 	uint64_t weight;
 };
 
@@ -27,8 +27,10 @@ static void look(hapax_cache *c, void *e, struct hpx_object *o, struct found *f)
 	f->listed += !!(flags & HPX_NODE_LISTED);
 	f->stray += flags & HPX_NODE_LEFT || n->entry != e || n->cache != c ||
 		    (hpx_entry_is_record(e) && hpx_load_relaxed(&n->pins) != 1); /* order: NODE.PINS relaxed; at rest */
-	if (flags & HPX_NODE_LISTED)
+	if (flags & HPX_NODE_LISTED) {
 		f->weight += n->policy.weight;
+		f->absences += !!(flags & HPX_NODE_NEGATIVE);
+	}
 }
 
 static void walk(hapax_cache *c, struct found *f)
@@ -52,7 +54,7 @@ static void walk(hapax_cache *c, struct found *f)
 static int check_tier(hapax_cache *c, const struct found *f, char *message, size_t size)
 {
 	struct hpx_tier *t = c->tier;
-	size_t held = hpx_load_relaxed(&t->held); /* order: TIER.HELD relaxed; at rest */
+	size_t held = hpx_load_relaxed(&t->held), absences = hpx_load_relaxed(&t->absences); /* order: TIER.HELD relaxed; at rest */
 	uint64_t weight = hpx_load_relaxed(&t->weight), bound = hpx_load_relaxed(&t->bound);
 	int rc = 0;
 
@@ -60,6 +62,10 @@ static int check_tier(hapax_cache *c, const struct found *f, char *message, size
 		snprintf(message, size, "cache %s: %zu stray nodes, %zu retained, %zu listed, %zu held; weight %llu, sum %llu",
 			 c->name, f->stray, f->retained, f->listed, held, (unsigned long long)weight,
 			 (unsigned long long)f->weight);
+		return -1;
+	}
+	if (absences != f->absences) {
+		snprintf(message, size, "cache %s: %zu absences, %zu counted", c->name, f->absences, absences);
 		return -1;
 	}
 	if (t->bounded && (t->weighted ? weight : held) > bound) {

@@ -112,6 +112,12 @@ static void account(struct hpx_tier *t, struct hpx_node *n, bool in)
 	else
 		t->carries -= t->sum > before;
 	hpx_store_relaxed(&t->held, in ? held + 1 : held - 1);
+	/* order: NODE.FLAGS relaxed; set before it was listed, for good */
+	if (HPX_UNLIKELY(hpx_load_relaxed(&n->flags) & HPX_NODE_NEGATIVE)) {
+		uint64_t absences = hpx_load_relaxed(&t->absences);
+
+		hpx_store_relaxed(&t->absences, in ? absences + 1 : absences - 1);
+	}
 	hpx_store_relaxed(&t->weight, t->carries ? UINT64_MAX : t->sum);
 }
 

@@ -69,6 +69,7 @@ struct hpx_tier {
 	/* changed under the lock, read by anyone */
 	hpx_u64 bound;
 	hpx_u64 held, weight;                   /* LISTED: how many, and their weight, UINT64_MAX if it is more */
+	hpx_u64 absences;                       /* LISTED and NEGATIVE: of those held, not entries of the size */
 	uint64_t sum, carries;                  /* under the lock: the weight, exactly: sum + carries * 2^64 */
 	hpx_u64 due;                            /* a hint: nothing is due in the wheel before */
 	struct hpx_wheel wheel;                 /* under the lock */

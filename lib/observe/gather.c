@@ -247,6 +247,8 @@ static void gather_hot(struct hpx_cache_figures *f, hapax_cache *c)
 
 static int gather_cache(struct hpx_cache_figures *f, hapax_cache *c)
 {
+	uint64_t held, absences;
+
 	f->id = c->number;
 	copy_name(f->name, sizeof(f->name), c->name);
 	f->memo = c->client != NULL;
@@ -263,7 +265,12 @@ static int gather_cache(struct hpx_cache_figures *f, hapax_cache *c)
 			f->stats.retained_weight = hpx_load_relaxed(&c->tier->weight);
 		}
 	}
-	f->demoted = f->stats.size_now > f->stats.retained ? f->stats.size_now - f->stats.retained : 0;
+	held = f->stats.retained;
+	if (c->tier) {
+		absences = hpx_load_relaxed(&c->tier->absences); /* order: TIER.HELD relaxed; numbers */
+		held -= held < absences ? held : absences;
+	}
+	f->demoted = f->stats.size_now > held ? f->stats.size_now - held : 0;
 	f->loads_in_flight = in_flight(c);
 	gather_hot(f, c);
 	return gather_flights(f, c);

@@ -35,7 +35,7 @@ mkdir -p "$root/var/lib/dpkg/info" "$root/var/lib/dpkg/updates" "$root/var/lib/d
 touch "$root/var/lib/dpkg/status" "$root/var/lib/dpkg/available"
 dpkg --root="$root" --force-not-root --force-unsafe-io --force-depends --force-script-chrootless --log="$root/log" --install \
 	"$work"/packages/*.deb >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
-[ "$(dpkg-query --admindir="$root/var/lib/dpkg" -W -f '${db:Status-Abbrev} ' | tr -s ' ')" = "ii ii ii " ] || {
+[ "$(dpkg-query --admindir="$root/var/lib/dpkg" -W -f '${db:Status-Abbrev} ' | tr -s ' ')" = "ii ii ii ii " ] || {
 	dpkg-query --admindir="$root/var/lib/dpkg" -W
 	exit 1
 }
@@ -53,6 +53,15 @@ make -s -C "$work/pkgconfig" EXAMPLE="$source/docs/examples/example.c" shared
 "$work/pkgconfig/example-shared"
 "$root/usr/bin/hapax-top" --version
 "$root/usr/bin/hapax-stress" --version
+say "what gdb knows of the library comes with the package that says so, and gdb has its commands from there"
+ask() { LC_ALL=C gdb -nx -batch -iex "set debuginfod enabled off" -iex "set debug-file-directory $1" -ex "ptype struct hpx_tier" \
+	-ex "source $root/usr/share/hapax/gdb/hapax.py" -ex "help hapax caches" "$root/usr/$libdir/libhapax.so" >"$work/log" 2>&1; }
+if command -v gdb >/dev/null; then
+	ask "$root/usr/lib/debug"
+	grep -q "struct hpx_wheel wheel;" "$work/log" && grep -q "every cache" "$work/log" || { cat "$work/log"; exit 1; }
+	ask "$root/nowhere"
+	grep -q "No struct type named hpx_tier" "$work/log" || { cat "$work/log"; exit 1; }
+fi
 say "the shared library that is installed is found"
 "$root/usr/bin/hapax-stress" torture --with dlopen --seconds 1 --threads 2 --keys 16 --seed 1 >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 say "all packages work"

@@ -88,6 +88,51 @@ TEST(a_cache_shows_its_figures)
 	test_env_end(env);
 }
 
+static void two_numbers_of(const char *name, uint64_t retained, uint64_t demoted)
+{
+	struct json_object *all = snapshot(), *c = listed(all, "caches", "name", name);
+
+	CHECK_EQ(number_in(c, "retained"), retained);
+	CHECK_EQ(number_in(c, "demoted"), demoted);
+	json_object_put(all);
+}
+
+/* What the cache holds are objects and remembered absences; only the former are entries that are in use or not. */
+TEST(absences_hide_nothing_of_what_is_only_in_use)
+{
+	hapax_env *env = test_env_fake();
+	struct source s = {.loads = 0};
+	hapax_cache_options o = {HAPAX_CACHE_OPTIONS_INIT, .env = env, .type = &item_type, .load = source_load, .arg = &s,
+				 .name = "some", .max_entries = 4, .policy = hapax_policy_lru(), .negative_ttl_ns = HAPAX_SECOND};
+	static const char *const keys[] = {"a", "b", "c", "d", "e", "f", "g", "h", "i"};
+	struct item *it[6];
+	hapax_cache *cache = NULL;
+	void *out = NULL;
+
+	CHECK_EQ(hapax_cache_create(&cache, &o), 0);
+	for (int i = 0; i < 6; i++)
+		it[i] = got(cache, keys[i]);
+	two_numbers_of("some", 4, 2);
+	s.result = HAPAX_LOAD_NOVALUE;
+	for (int i = 6; i < 9; i++)
+		CHECK_EQ(hapax_cache_get(cache, HAPAX_STR(keys[i]), &out), HAPAX_NOVALUE);
+	two_numbers_of("some", 4, 5); /* one object of the six, three absences */
+	CHECK_EQ(hapax_cache_put(cache, HAPAX_STR(keys[6]), it[5]), 0); /* held once more, under a key that was absent */
+	two_numbers_of("some", 4, 5);
+	fake_clock_advance(HAPAX_SECOND);
+	while (hapax_cache_maintain(cache))
+		;
+	two_numbers_of("some", 2, 5);
+	for (int i = 0; i < 6; i++)
+		hapax_release(it[i]);
+	two_numbers_of("some", 2, 0);
+	hapax_cache_clear(cache);
+	two_numbers_of("some", 0, 0);
+	cache_check(cache, 0);
+	hapax_cache_destroy(cache);
+	test_env_end(env);
+}
+
 TEST(environments_show_figures_and_types)
 {
 	hapax_env *env = test_env();
