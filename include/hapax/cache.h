@@ -351,7 +351,7 @@ typedef struct hapax_cache_stats {
 	uint64_t collections;     /* entries whose object died, whoever let go of it last */
 	uint64_t size_now;
 	/* since 0.2 */
-	uint64_t retained;        /* now held by the cache itself */
+	uint64_t retained;        /* now held by the cache itself; remembered absences too */
 	uint64_t retained_weight;
 	uint64_t demotions;       /* let go of, by a bound, age or idle time */
 	uint64_t readmissions;    /* demoted objects that a get brought back */
