@@ -61,7 +61,8 @@ inline void pin(unsigned thread, unsigned threads)
 }
 
 /* Runs op(thread, random) on `threads` threads for `seconds`, after a quarter of that uncounted, in which what others pushed out
- * of the processor's caches comes back; Mops/s in all. */
+ * of the processor's caches comes back; Mops/s in all. A thread that gets nothing done in the time, because others have the
+ * processor, does so after it, and the time is longer. */
 template <class Op> double run_threads(unsigned threads, double seconds, uint64_t seed, Op op)
 {
 	std::atomic<unsigned> ready{0};
@@ -79,7 +80,7 @@ template <class Op> double run_threads(unsigned threads, double seconds, uint64_
 			ready.fetch_add(1);
 			while (!go.load(std::memory_order_acquire))
 				sched_yield();
-			for (; !stop.load(std::memory_order_relaxed); done += counted ? 128 : 0) {
+			for (; !stop.load(std::memory_order_relaxed) || !done; done += counted ? 128 : 0) {
 				counted = counting.load(std::memory_order_relaxed);
 				for (int i = 0; i < 128; i++)
 					op(t, random);
