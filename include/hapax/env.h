@@ -131,8 +131,8 @@ enum {
 /*
  * Call around fork() in a multi-threaded process, from the forking thread, with the same flags: before, then after in
  * the parent or in the child. Not registered by hapax itself; pthread_atfork() takes wrappers of them.
- * In the child loads of vanished threads are abandoned, objects they held are listed as inherited, and reclamation
- * starts anew when it is needed.
+ * In the child loads of vanished threads are abandoned, objects they held are listed as inherited, objects that were
+ * dying on them are absent and not destroyed, and reclamation starts anew when it is needed.
  * A forking thread that has never called hapax calls hapax_thread_prepare() first if the application calls liburcu's
  * handlers itself. With call_rcu, whose callbacks may use hapax, call_rcu_before_fork() comes before hapax's.
  * In the child, an instance of an exclusive cache that was being destroyed by another thread blocks its key for ever.

@@ -496,63 +496,6 @@ void hapax_cache_destroy(hapax_cache *cache)
 
 /* ---- fork -------------------------------------------------------------------------------------------------------- */
 
-/* A load whose thread did not come along. */
-static void vanish(hapax_cache *c, void *e)
-{
-	struct hpx_landing landing;
-	uint64_t before;
-
-	hpx_read_lock();
-	hpx_table_claim(c->table, e);
-	hpx_read_unlock();
-	before = hpx_flight_land(&c->flights, e, hpx_word(e), &landing);
-	hpx_cache_count(c, HPX_CACHE_FAILURES, 1);
-	hpx_cache_count(c, HPX_CACHE_ABANDONED, 1);
-	if (c->tier)
-		hpx_or_relaxed(&hpx_node_of(c, e)->flags, HPX_NODE_LEFT); /* order: NODE.FLAGS relaxed; the only thread */
-	if (before & HPX_W_RECORD) {
-		hpx_entry_finish(c, e);
-	} else {
-		/* order: OBJECT.FLAGS relaxed; this is the only thread */
-		hpx_or_relaxed(&((struct hpx_object *)e)->count, HPX_NODTOR);
-		hpx_cache_release(c, e);
-	}
-}
-
-static void inherit(hapax_cache *c)
-{
-	struct hpx_cursor cursor = {0, 0};
-	struct hpx_object *o;
-	void *e;
-
-	hpx_flights_reinit(&c->flights);
-	hpx_computes_reinit(&c->computes);
-	hpx_event_init(&c->event);
-	hpx_async_inherit(c);
-	hpx_work_drop(c);
-	hpx_refresh_inherit(c);
-	hpx_sample_inherit(c);
-	/* order: CACHE.CALLS relaxed; this is the only thread, and no call of its own is in progress */
-	if (hpx_cache_state(c) != HPX_CACHE_ENDING) {
-		hpx_init(&c->calls, HPX_CACHE_STRIPED + 1);
-		hpx_counters_forget(&c->counters, HPX_CACHE_CAME);
-		hpx_counters_forget(&c->counters, HPX_CACHE_WENT);
-	}
-	do {
-		o = NULL;
-		hpx_read_lock();
-		e = hpx_table_next(c->table, &cursor, true, &o);
-		hpx_read_unlock();
-		if (o) {
-			/* order: OBJECT.FLAGS relaxed; this is the only thread */
-			hpx_or_relaxed(&o->count, HPX_INHERITED);
-			hpx_cache_release(c, o);
-		} else if (e) {
-			vanish(c, e);
-		}
-	} while (e);
-}
-
 /* Under a tier's lock nobody waits for anything, so that the forking thread may hold them all. */
 static void before(void)
 {
@@ -596,7 +539,7 @@ static void child(void)
 
 	/* order: -> CACHE.LIST acquire */
 	for (c = hpx_load_acquire(&all); c; c = hpx_load_acquire(&c->next))
-		inherit(c);
+		hpx_cache_inherit(c);
 	/* Now that all of them are in order: user code. It may end caches. */
 	do {
 		c = hpx_load_acquire(&all);

@@ -131,8 +131,8 @@ bool hpx_over_replace(void *e);
 
 /* ---- iterate.c ---- */
 
-enum { HPX_NEXT_LIVE, HPX_NEXT_LOADING, HPX_NEXT_ALL };
-/* hpx_table_next; HPX_NEXT_ALL: any entry without GONE, no reference taken. */
+enum { HPX_NEXT_LIVE, HPX_NEXT_LOADING, HPX_NEXT_DEAD, HPX_NEXT_ALL };
+/* hpx_table_next; HPX_NEXT_DEAD: those whose object is dead, without GONE; HPX_NEXT_ALL: any entry without GONE; no reference taken. */
 void *hpx_table_next_of(struct hpx_table *t, struct hpx_cursor *c, int which, struct hpx_object **object);
 
 /* A key's place among those with the same hash: never 0. */

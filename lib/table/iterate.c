@@ -67,13 +67,13 @@ static void consider(struct step *s, void *e, uint64_t w)
 		return;
 	}
 	if (w & HPX_W_LOADING) {
-		if (s->which == HPX_NEXT_LIVE)
+		if (s->which == HPX_NEXT_LIVE || s->which == HPX_NEXT_DEAD)
 			return;
 	} else if (s->which != HPX_NEXT_ALL) {
 		struct hpx_object *o = hpx_entry_object(e, w);
 
-		if (!o || hpx_dead(o)) {
-			s->passed_over = true;
+		if (!o || hpx_dead(o) != (s->which == HPX_NEXT_DEAD)) {
+			s->passed_over = s->which != HPX_NEXT_DEAD;
 			return;
 		}
 	}
@@ -168,7 +168,7 @@ void *hpx_table_next_of(struct hpx_table *t, struct hpx_cursor *c, int which, st
 			c->entry = 0;
 			continue;
 		}
-		if (which != HPX_NEXT_ALL && !(s.best_word & HPX_W_LOADING)) {
+		if (which < HPX_NEXT_DEAD && !(s.best_word & HPX_W_LOADING)) {
 			struct hpx_object *o = hpx_entry_object(s.best, s.best_word);
 
 			if (!hpx_take(o))
@@ -186,4 +186,11 @@ void *hpx_table_next_of(struct hpx_table *t, struct hpx_cursor *c, int which, st
 void *hpx_table_next(struct hpx_table *t, struct hpx_cursor *c, bool loading, struct hpx_object **object)
 {
 	return hpx_table_next_of(t, c, loading ? HPX_NEXT_LOADING : HPX_NEXT_LIVE, object);
+}
+
+void *hpx_table_next_dead(struct hpx_table *t, struct hpx_cursor *c)
+{
+	struct hpx_object *none;
+
+	return hpx_table_next_of(t, c, HPX_NEXT_DEAD, &none);
 }

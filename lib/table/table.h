@@ -141,6 +141,8 @@ struct hpx_cursor { uint64_t hash; uintptr_t entry; };
 /* The next plainly present or LOADING (`loading` true) entry above the cursor; its object, with a reference taken, in
  * *object (NULL for LOADING entries). NULL: the end. */
 void *hpx_table_next(struct hpx_table *t, struct hpx_cursor *c, bool loading, struct hpx_object **object);
+/* The next entry whose object has died, and whose death has not come to the entry. No other thread changes the table. */
+void *hpx_table_next_dead(struct hpx_table *t, struct hpx_cursor *c);
 
 /* ---- outside sections ----------------------------------------------------------------------------------------- */
 /* A record for `object` (held) under `key`, registered with it. Not yet published. `object` NULL: a flight's record;
