@@ -158,7 +158,7 @@ def racing():
             n += 1
 
     with Publisher(text, spoil=race) as p:
-        for _ in range(20):
+        for _ in range(8):
             result = run(program, p.pid, "--json")
             if result.returncode == 0:
                 s = json.loads(result.stdout)
