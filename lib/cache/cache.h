@@ -220,7 +220,7 @@ void hpx_cache_fold(hapax_cache *c);
 bool hpx_cache_last_out(hapax_cache *c, uint64_t calls);
 /* ENDING: gives the handle up, in user code of a call that is `in` or elsewhere. */
 void hpx_cache_give_up(hapax_cache *c, bool in);
-/* inherit.c: of each cache, in the child of a fork, by its only thread, before it runs user code. */
+/* inherit.c: of each cache, in the child of a fork, by its only thread, before listeners and callbacks are told anything. */
 void hpx_cache_inherit(hapax_cache *c);
 /* cache.c: the last call takes everything out, once; and ends the cache. */
 void hpx_cache_empty(hapax_cache *c);

@@ -286,6 +286,7 @@ static void run_readers(hpx_torturer *self)
 		if (pthread_create(&thread, NULL, reader_main, &reader))
 			break;
 		pthread_join(thread, NULL);
+		hpx_relaxed_set(&scene.called_out, 0); /* a lookup that compared nothing has not stood still */
 		hapax_reclaim(scene.frugal);
 		made = hpx_relaxed_get(&scene.made);
 		hpx_sight_look(HPX_SIGHT_STARVED_RECOVERY, hpx_await(recovered, &made, LOOK_SECONDS),

@@ -5,7 +5,7 @@
 set -eu
 source=$(cd "$1" && pwd) build=$(cd "$2" && pwd)
 here=$source/tests/install
-for tool in dpkg-deb dpkg-shlibdeps cpack; do
+for tool in dpkg-deb dpkg-shlibdeps cpack gdb; do
 	command -v $tool >/dev/null || { echo "$tool is not there"; exit 77; }
 done
 work=$(mktemp -d)
@@ -56,12 +56,10 @@ make -s -C "$work/pkgconfig" EXAMPLE="$source/docs/examples/example.c" shared
 say "what gdb knows of the library comes with the package that says so, and gdb has its commands from there"
 ask() { LC_ALL=C gdb -nx -batch -iex "set debuginfod enabled off" -iex "set debug-file-directory $1" -ex "ptype struct hpx_tier" \
 	-ex "source $root/usr/share/hapax/gdb/hapax.py" -ex "help hapax caches" "$root/usr/$libdir/libhapax.so" >"$work/log" 2>&1; }
-if command -v gdb >/dev/null; then
-	ask "$root/usr/lib/debug"
-	grep -q "struct hpx_wheel wheel;" "$work/log" && grep -q "every cache" "$work/log" || { cat "$work/log"; exit 1; }
-	ask "$root/nowhere"
-	grep -q "No struct type named hpx_tier" "$work/log" || { cat "$work/log"; exit 1; }
-fi
+ask "$root/usr/lib/debug"
+grep -q "struct hpx_wheel wheel;" "$work/log" && grep -q "every cache" "$work/log" || { cat "$work/log"; exit 1; }
+ask "$root/nowhere"
+grep -q "No struct type named hpx_tier" "$work/log" || { cat "$work/log"; exit 1; }
 say "the shared library that is installed is found"
 "$root/usr/bin/hapax-stress" torture --with dlopen --seconds 1 --threads 2 --keys 16 --seed 1 >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 say "all packages work"
